@@ -1,0 +1,70 @@
+"""Checkpoints of a stage: which are whole, which is the last, and how its weights are named inside."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Any
+
+FINAL = "final"
+
+
+def whole(folder: Path) -> list[Path]:
+    """The complete checkpoints below `folder`, by step. The trainer writes trainer_state.json last."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return sorted(found, key=_step)
+
+
+def broken(folder: Path) -> list[Path]:
+    """Checkpoints that were being written when the process died."""
+    return sorted(set(folder.glob("checkpoint-*")) - set(whole(folder)))
+
+
+def remove_broken(folder: Path) -> list[Path]:
+    """Remove what was half written, and say what it was; nothing can be read from such a folder."""
+    removed = broken(folder)
+    for path in removed:
+        shutil.rmtree(path)
+    return removed
+
+
+def _step(path: Path) -> int:
+    return int(path.name.rpartition("-")[2])
+
+
+def link_final(folder: Path, step: int) -> Path:
+    """Point `folder/final` at the checkpoint of the last step; the next stage's plan names this link.
+
+    Raises `FileNotFoundError` when the last step was not saved.
+    """
+    checkpoint = folder / f"checkpoint-{step}"
+    if not checkpoint.is_dir():
+        raise FileNotFoundError(f"{checkpoint}: the last step was not saved; is save_strategy 'no'?")
+    link, partial = folder / FINAL, folder / f"{FINAL}.partial"
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(checkpoint.name)
+    partial.replace(link)
+    return link
+
+
+def keep_module_names() -> None:
+    """Let transformers save weights under the names that its modules have; call it any number of times.
+
+    transformers 5 renames on load (`visual.*` to `model.visual.*`) and back on save, but the Trainer's resume
+    loads the file's raw names with strict=False: a resumed Qwen2.5-VL run would silently start from its base
+    weights. Both kinds of names load with from_pretrained and in vLLM.
+    """
+    from transformers import PreTrainedModel
+
+    original = PreTrainedModel.save_pretrained
+    if hasattr(original, "skinflow"):
+        return
+
+    @functools.wraps(original)
+    def save_pretrained(self: Any, *args: Any, **kwargs: Any) -> Any:
+        kwargs.setdefault("save_original_format", False)
+        return original(self, *args, **kwargs)
+
+    save_pretrained.skinflow = True  # type: ignore[attr-defined]
+    PreTrainedModel.save_pretrained = save_pretrained

@@ -1,0 +1,85 @@
+"""Start swift: the real program as a process of its own, or its `main` function inside ours.
+
+Both get the same arguments. Inside our process, importing swift (about ten seconds) is paid once for a whole
+run; a process of its own is what GPUs want, because it gives all memory back, and what torchrun needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skinflow_plugins.errors import SkinflowError, WorkFailed
+from skinflow_plugins.recipe.schema import Launch
+
+
+def launch(
+    how: Launch, command: str, argv: Sequence[str], environment: Mapping[str, str], *, what: str
+) -> None:
+    """Run `swift COMMAND argv` to its end. `what` names it in the error.
+
+    Raises `WorkFailed` when swift fails; errors of our own pass through as they are.
+    """
+    if how.mode == "inline":
+        _inline(command, argv, environment, what)
+    else:
+        _process(how, command, argv, environment, what)
+
+
+def _process(
+    how: Launch, command: str, argv: Sequence[str], environment: Mapping[str, str], what: str
+) -> None:
+    if how.processes > 1:
+        environment = {**environment, "NPROC_PER_NODE": str(how.processes)}
+    # The interpreter's own swift, whatever the PATH says. PYTHONUNBUFFERED keeps progress bars alive.
+    done = subprocess.run(
+        [sys.executable, "-m", "swift.cli.main", command, *argv],
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        check=False,
+    )
+    if done.returncode:
+        raise WorkFailed(
+            f"{what}: swift {command} ended with exit code {done.returncode}; its own message stands above"
+        )
+
+
+def _inline(command: str, argv: Sequence[str], environment: Mapping[str, str], what: str) -> None:
+    with _environment(environment):
+        from swift import pipelines
+
+        mains: dict[str, Any] = {
+            "sft": pipelines.sft_main,
+            "rlhf": pipelines.rlhf_main,
+            "infer": pipelines.infer_main,
+        }
+        try:
+            mains[command](list(argv))
+        except SkinflowError:
+            raise
+        except Exception as error:
+            raise WorkFailed(f"{what}: swift {command} failed: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while; the next stage must not see this one's."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def swift_file(path: Path) -> list[str]:
+    """The first argument of `swift`: a YAML file, exactly as a user would type it."""
+    return [str(path)]

@@ -1,0 +1,63 @@
+"""Greedy answers of a checkpoint to a file of questions, through `swift infer`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from skinflow_plugins.bridge.launch import launch
+from skinflow_plugins.data.record import Prediction
+from skinflow_plugins.errors import WorkFailed
+from skinflow_plugins.recipe.plan import Plan, StagePlan
+
+
+def predict(plan: Plan, stage: StagePlan | None, questions: Path, out: Path) -> list[Prediction]:
+    """The answers of the model after `stage` (None: of the base) to `questions`, kept in `out`.
+
+    An `out` that is already whole is read, not made again: `swift infer` only ever appends, so it writes to
+    a partial file first. Raises `WorkFailed` when an answer is missing.
+    """
+    rows = [json.loads(line) for line in questions.read_text(encoding="utf-8").splitlines()]
+    if not out.is_file():
+        partial = out.with_name(out.name + ".partial.jsonl")
+        partial.unlink(missing_ok=True)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        what = f"answers to {questions.name} after {stage.slug if stage else 'no stage'}"
+        launch(plan.recipe.launch, "infer", infer_arguments(plan, stage, questions, partial), {}, what=what)
+        partial.replace(out)
+    answers = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    if [answer.get("id") for answer in answers] != [row["id"] for row in rows]:
+        raise WorkFailed(f"{out} does not answer {questions} one by one; remove it and run again")
+    return [
+        Prediction(row["id"], row["task"], answer["response"], json.loads(row["sample"]))
+        for row, answer in zip(rows, answers, strict=True)
+    ]
+
+
+def infer_arguments(plan: Plan, stage: StagePlan | None, questions: Path, out: Path) -> list[str]:
+    """`swift infer` arguments for greedy decoding of `questions` into `out`."""
+    recipe = plan.recipe
+    argv = [
+        *_weights(plan, stage),
+        *("--model_type", plan.family.swift_model_type, "--template", plan.family.swift_template),
+        *("--external_plugins", plan.plugin, "--load_args", "false", "--check_model", "false", "--use_hf", "true"),
+        *("--val_dataset", str(questions), "--dataset_num_proc", "1", "--val_dataset_shuffle", "false"),
+        *("--result_path", str(out), "--infer_backend", "transformers", "--stream", "false"),
+        *("--max_batch_size", str(recipe.eval.batch_size), "--temperature", "0"),
+        *("--max_new_tokens", str(recipe.eval.max_new_tokens), "--write_batch_size", "1000000"),
+    ]
+    if stage is not None:
+        given = stage.arguments.get("torch_dtype")
+        if given is not None:
+            argv += ["--torch_dtype", str(given.value)]
+    return argv
+
+
+def _weights(plan: Plan, stage: StagePlan | None) -> Sequence[str]:
+    if stage is None:
+        return ["--model", plan.base]
+    final = str(plan.folder(stage) / "final")
+    if stage.arguments["tuner_type"].value == "lora":
+        return ["--model", str(stage.arguments["model"].value), "--adapters", final]
+    return ["--model", final]

@@ -1,0 +1,104 @@
+"""Write what a plan needs before anything is trained: records, rows, the base model, swift's YAML files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skinflow_plugins.bridge.settings import settings_of
+from skinflow_plugins.bridge.stage_rows import evaluation_rows, stage_rows, vocabulary
+from skinflow_plugins.bridge.swift_yaml import stage_yaml, whole_plan
+from skinflow_plugins.catalogue import Catalogue
+from skinflow_plugins.data.record import Record
+from skinflow_plugins.data.rows import permute_images
+from skinflow_plugins.data.verify import check_groups, verify_images
+from skinflow_plugins.errors import InputError, Problem
+from skinflow_plugins.recipe.families import TINY
+from skinflow_plugins.recipe.plan import Plan
+from skinflow_plugins.recipe.schema import Recipe
+
+
+def read_records(recipe: Recipe, catalogue: Catalogue, root: Path) -> list[Record]:
+    """All records of the recipe's data source; images that it draws go below `root/records`.
+
+    Raises `InputError` naming every missing or truncated image, every group in two splits, and empty data.
+    """
+    source = catalogue.get("datasets", recipe.data.source)
+    records = list(source(root / "records", **recipe.data.options))
+    problems = [*verify_images(records), *check_groups(records)]
+    if not any(record.split == "train" for record in records):
+        problems.append(Problem(f"the source {recipe.data.source} gave no training records", path="data"))
+    if recipe.eval.limit != 0 and not any(record.split == recipe.eval.split for record in records):
+        problems.append(
+            Problem(
+                f"the source {recipe.data.source} gave no records of the {recipe.eval.split} split",
+                path="eval.split",
+            )
+        )
+    if any(stage.gate for stage in recipe.stages) and not any(r.split == "validation" for r in records):
+        problems.append(Problem("a gate needs records of the validation split, and there are none", path="data"))
+    if problems:
+        raise InputError(problems)
+    return records
+
+
+def write_plan(plan: Plan, records: Sequence[Record]) -> None:
+    """Write the YAML, settings and row files of every stage below the plan's root."""
+    root = Path(plan.root)
+    for stage in plan.stages:
+        write_rows(root / "data" / f"{stage.slug}.jsonl", stage_rows(plan.recipe, stage, records))
+        write_text(root / f"{stage.slug}.yaml", stage_yaml(plan, stage))
+        write_text(Path(stage.environment["SKINFLOW_STAGE"]), settings_of(plan, stage).to_json())
+    write_text(root / "plan.txt", whole_plan(plan))
+
+
+def write_base(plan: Plan, catalogue: Catalogue, records: Sequence[Record]) -> None:
+    """Build or graft the model of the first stage, when the recipe does not name a finished one."""
+    recipe, out = plan.recipe, Path(plan.base)
+    if recipe.model.base.startswith(TINY) and not (out / "config.json").is_file():
+        from skinflow_plugins.models.tiny import build_tiny
+
+        build_tiny(plan.family.name, out, vocabulary=vocabulary(recipe, records), **recipe.model.options)
+    if recipe.model.vision.encoder != "base":
+        encoder = catalogue.get("vision_encoders", recipe.model.vision.encoder)
+        encoder(Path(recipe.model.base), out, **recipe.model.vision.options)
+
+
+def write_evaluation(plan: Plan, records: Sequence[Record]) -> dict[tuple[str, str], Path]:
+    """Write the questions that are asked after each stage; returns their files by (task, split).
+
+    The split `permuted` is the evaluation split with images exchanged among its records.
+    """
+    recipe, root = plan.recipe, Path(plan.root)
+    chosen = {recipe.eval.split: _split(recipe, records, recipe.eval.split)}
+    if recipe.eval.permuted and len(chosen[recipe.eval.split]) > 1:
+        chosen["permuted"] = permute_images(chosen[recipe.eval.split], recipe.seed)
+    if any(stage.gate for stage in recipe.stages):
+        chosen["validation"] = _split(recipe, records, "validation")
+    files = {}
+    for split, part in chosen.items():
+        for task in recipe.tasks:
+            files[task, split] = root / "data" / f"eval-{task}-{split}.jsonl"
+            write_rows(files[task, split], evaluation_rows(recipe, task, part))
+    return files
+
+
+def _split(recipe: Recipe, records: Sequence[Record], split: str) -> list[Record]:
+    found = [record for record in records if record.split == split]
+    return found[: recipe.eval.limit] if split == recipe.eval.split else found
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, and leave it alone when it already says the same."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,64 @@
+"""Everything that swift learns from us, in one idempotent call.
+
+swift loads the external-plugin file under a name made of its path, so one process may run it several times;
+the registries are plain dictionaries in which a second entry silently wins. Hence: ours may be replaced by
+ours, and nothing else is ever replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from skinflow_plugins.bridge import adapters, settings, token_ids
+from skinflow_plugins.catalogue import catalogue
+from skinflow_plugins.errors import InputError, Problem, nearest
+from skinflow_plugins.recipe.plan import RewardPlan
+
+OPTIONS_VARIABLE = "SKINFLOW_OPTIONS"
+
+
+def register() -> None:
+    """Register rewards, the callback and the template fixes with swift.
+
+    Under a recipe the rewards are those of its stage, keyed `stage.reward`; without one they are the whole
+    catalogue under their plain names, with options from SKINFLOW_OPTIONS (JSON: reward -> options).
+    """
+    from swift.callbacks import callbacks_map
+    from swift.rewards import orms
+
+    from skinflow_plugins.bridge.callback import SkinflowCallback
+    from skinflow_plugins.bridge.checkpoints import keep_module_names
+
+    token_ids.read_token_ids_from_tokenizer()
+    keep_module_names()
+    callbacks_map["skinflow"] = SkinflowCallback
+    stage = settings.current()
+    plans = stage.rewards if stage else _without_recipe()
+    for plan in plans:
+        other = orms.get(plan.key)
+        if other is not None and not issubclass_of_ours(other):
+            # Without a recipe our plain names may meet swift's own (`format`); swift's keep their meaning.
+            plan = RewardPlan(f"skinflow_{plan.key}", plan.reward, plan.stage, plan.weight, plan.options)
+        orms[plan.key] = adapters.reward_class(catalogue().get("rewards", plan.reward), plan, stage)
+
+
+def issubclass_of_ours(value: Any) -> bool:
+    return isinstance(value, type) and hasattr(value, "skinflow_plan")
+
+
+def _without_recipe() -> tuple[RewardPlan, ...]:
+    known = catalogue().table("rewards")
+    try:
+        given = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{OPTIONS_VARIABLE} is not JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise InputError(f'{OPTIONS_VARIABLE} must map rewards to options: {{"format": {{"form": "caption"}}}}')
+    wrong = [
+        Problem(f"unknown reward {n!r}; {nearest(n, known)}", OPTIONS_VARIABLE) for n in given if n not in known
+    ]
+    if wrong:
+        raise InputError(wrong)
+    return tuple(RewardPlan(name, name, "", 1.0, given.get(name, {})) for name in known)

@@ -1,0 +1,52 @@
+"""What our side needs to know inside a swift process, read from the file that `SKINFLOW_STAGE` names.
+
+Reward options must be bound before swift instantiates a reward by its name, and swift has no argument for
+them; so the plan writes them beside the stage's YAML, and that YAML's `ENV` block names the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from skinflow_plugins.errors import InputError
+from skinflow_plugins.recipe.plan import STAGE_VARIABLE, Plan, RewardPlan, StagePlan
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """The stage's rewards with bound options, and the folder that swift must be writing to."""
+
+    stage: str
+    output_dir: str
+    rewards: tuple[RewardPlan, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+
+def settings_of(plan: Plan, stage: StagePlan) -> StageSettings:
+    return StageSettings(stage.stage.name, str(plan.folder(stage)), stage.rewards)
+
+
+def from_json(text: str) -> StageSettings:
+    found: Mapping[str, Any] = json.loads(text)
+    rewards = tuple(RewardPlan(**reward) for reward in found["rewards"])
+    return StageSettings(found["stage"], found["output_dir"], rewards)
+
+
+def current() -> StageSettings | None:
+    """The settings of the stage that this process runs, or None when no recipe started it."""
+    path = os.environ.get(STAGE_VARIABLE)
+    if not path:
+        return None
+    if not Path(path).is_file():
+        raise InputError(
+            f"{STAGE_VARIABLE}={path}: there is no such file; write it with `skinflow plan RECIPE -o DIR`, "
+            f"or unset {STAGE_VARIABLE} to use rewards without a recipe"
+        )
+    return from_json(Path(path).read_text())

@@ -1,0 +1,128 @@
+"""The run folder: whose run it is, that nobody else writes to it, and what has been finished in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from skinflow_plugins.bridge.prepare import write_text
+from skinflow_plugins.errors import InputError, Problem
+
+PACKAGES = (
+    "skinflow-plugins",
+    "ms-swift",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "numpy",
+    "pillow",
+    "vllm",
+    "deepspeed",
+)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A run folder that belongs to one resolved recipe."""
+
+    root: Path
+
+    def marker(self, slug: str) -> Path:
+        return self.root / "stages" / slug / "done.json"
+
+    def done(self, slug: str) -> bool:
+        return self.marker(slug).is_file()
+
+    def finish(self, slug: str, facts: Mapping[str, Any]) -> None:
+        write_text(self.marker(slug), json.dumps(facts, indent=2, sort_keys=True) + "\n")
+
+
+def digest(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def open_workspace(root: Path, document: Mapping[str, Any]) -> Iterator[Workspace]:
+    """Claim `root` for the recipe whose resolved form is `document`, while the context lasts.
+
+    Raises `InputError` when the folder cannot be written, holds another recipe's run or files that are not a
+    run, or when another process works in it. A killed process leaves no lock behind.
+    """
+    identity = root / "run.json"
+    _check_writable(root)
+    if identity.is_file():
+        found = json.loads(identity.read_text(encoding="utf-8"))
+        if found["recipe"] != document:
+            raise InputError(
+                Problem(
+                    "the folder holds a run of another recipe, which differs in "
+                    + ", ".join(differences(found["recipe"], document)[:8]),
+                    where=str(root),
+                    hint="choose another folder with -o, or remove this one; nothing was touched",
+                )
+            )
+    elif root.is_dir() and any(path.name != "run.lock" for path in root.iterdir()):
+        raise InputError(
+            Problem(
+                "the folder is not empty and holds no run of ours",
+                where=str(root),
+                hint="choose another folder with -o; nothing was touched",
+            )
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(Problem("another skinflow run works in this folder", where=str(root))) from error
+        if not identity.is_file():
+            write_text(root / "environment.json", json.dumps(environment(), indent=2) + "\n")
+            write_text(identity, json.dumps({"digest": digest(document), "recipe": document}, indent=2) + "\n")
+        yield Workspace(root)
+
+
+def _check_writable(root: Path) -> None:
+    nearest = root
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise InputError(Problem("is a file, not a folder", where=str(nearest), hint="choose another with -o"))
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(Problem("cannot be written to", where=str(nearest), hint="choose another with -o"))
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """The recipe paths at which two documents differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = sorted(set(old) | set(new))
+        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{path}.{k}".lstrip("."))]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [d for i, (a, b) in enumerate(zip(old, new, strict=True)) for d in differences(a, b, f"{path}[{i}]")]
+    return [] if old == new else [path]
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, without importing any of the packages."""
+    packages = {}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            packages[name] = version(name)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "packages": packages,
+    }

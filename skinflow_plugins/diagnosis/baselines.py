@@ -1,0 +1,60 @@
+"""What a model must beat: the best constant answer, and its own answers with the images permuted."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from skinflow_plugins.data.record import Prediction
+from skinflow_plugins.diagnosis.answers import write_caption, write_ranked_list
+from skinflow_plugins.diagnosis.folding import fold
+from skinflow_plugins.diagnosis.metrics import reference_caption
+
+
+def constant_diagnosis(predictions: Sequence[Prediction], k: int = 6) -> str:
+    """The answer that lists the k most frequent diagnoses of these samples, ties by name.
+
+    No constant list of k names has a higher top-k accuracy on them. Spellings that fold together are one.
+    """
+    labels = [str(prediction.sample["diagnosis"]) for prediction in predictions]
+    spelling = {fold(label): label for label in sorted(labels, reverse=True)}
+    return write_ranked_list(spelling[key] for key in _most_frequent(map(fold, labels))[:k])
+
+
+def constant_caption(predictions: Sequence[Prediction], fields: Mapping[str, Sequence[str]]) -> str:
+    """The answer that gives each field its most frequent value in these samples, ties by name.
+
+    A field that no sample has is left out.
+    """
+    values: dict[str, list[str]] = {name: [] for name in fields}
+    for prediction in predictions:
+        for name, right in reference_caption(prediction.sample, fields).items():
+            values[name].extend(right)
+    return write_caption({name: _most_frequent(found)[:1] for name, found in values.items()})
+
+
+def with_answer(predictions: Iterable[Prediction], answer: str) -> list[Prediction]:
+    """The same samples, each answered by `answer`; what a metric needs to score a constant answer."""
+    return [Prediction(each.id, each.task, answer, each.sample) for each in predictions]
+
+
+def permuted(n: int, seed: int) -> list[int]:
+    """A permutation of range(n) that leaves nothing in its place, the same for one seed.
+
+    Record i is shown the image of record `permuted(n, seed)[i]`. It is one random cycle (Sattolo's
+    algorithm). Raises `ValueError` below 2, where there is none.
+    """
+    if n < 2:
+        raise ValueError(f"{n} record(s) cannot be permuted so that none keeps its image; at least 2 can")
+    order = list(range(n))
+    source = random.Random(seed)
+    for last in range(n - 1, 0, -1):
+        other = source.randrange(last)
+        order[last], order[other] = order[other], order[last]
+    return order
+
+
+def _most_frequent(values: Iterable[str]) -> list[str]:
+    counts = Counter(values)
+    return sorted(counts, key=lambda value: (-counts[value], value))

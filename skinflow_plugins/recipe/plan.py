@@ -1,0 +1,226 @@
+"""From a checked recipe to what will run: one ms-swift argument file per stage. Pure text, nothing is touched.
+
+What is planned here is what runs: `skinflow run` and a `swift rlhf 2-caption.yaml` typed by hand read the
+same files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from skinflow_plugins.catalogue import Catalogue
+from skinflow_plugins.models.families import BaseFamily
+from skinflow_plugins.recipe.defaults import Explained, common_arguments, grpo_arguments
+from skinflow_plugins.recipe.families import family_for
+from skinflow_plugins.recipe.schema import Recipe, RewardUse, Stage
+
+STAGE_VARIABLE = "SKINFLOW_STAGE"
+
+
+@dataclass(frozen=True)
+class RewardPlan:
+    """One reward as swift will know it: `key` is its registered name and its name in the logs."""
+
+    key: str
+    reward: str
+    stage: str
+    weight: float
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RowsPlan:
+    """Which rows a stage trains on. `count` is None when swift itself walks over the data by epochs.
+
+    `batch` is the number of distinct prompts (GRPO) or rows (SFT) that one optimizer step sees.
+    """
+
+    count: int | None
+    batch: int
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage: the swift program, its arguments with reasons for those we set, and what our side needs."""
+
+    number: int
+    stage: Stage
+    command: str
+    arguments: Mapping[str, Explained]
+    environment: Mapping[str, str]
+    rewards: tuple[RewardPlan, ...]
+    rows: RowsPlan
+
+    @property
+    def slug(self) -> str:
+        return f"{self.number}-{self.stage.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run below one folder `root`."""
+
+    recipe: Recipe
+    family: BaseFamily
+    root: PurePath
+    plugin: str
+    stages: tuple[StagePlan, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def base(self) -> str:
+        return base_path(self.recipe, self.root)
+
+    def folder(self, plan: StagePlan) -> PurePath:
+        """Where swift writes the stage's checkpoints and logs."""
+        return self.root / "stages" / plan.slug
+
+
+def base_path(recipe: Recipe, root: PurePath) -> str:
+    """The folder or hub id that the first stage starts from."""
+    if recipe.model.base.startswith("tiny:") or recipe.model.vision.encoder != "base":
+        return str(root / "base")
+    base = Path(recipe.model.base).expanduser()
+    return str(base.absolute()) if base.is_dir() else recipe.model.base
+
+
+def plan(recipe: Recipe, catalogue: Catalogue, *, root: PurePath, plugin: str) -> Plan:
+    """What `recipe` means, for a run folder `root` and the path of the external-plugin file `plugin`."""
+    family = family_for(recipe.model, catalogue)
+    planned: list[StagePlan] = []
+    for number, stage in enumerate(recipe.stages, start=1):
+        planned.append(_stage(recipe, catalogue, family, root, plugin, number, stage, planned))
+    return Plan(recipe, family, root, plugin, tuple(planned), _notes(recipe))
+
+
+def _stage(
+    recipe: Recipe,
+    catalogue: Catalogue,
+    family: BaseFamily,
+    root: PurePath,
+    plugin: str,
+    number: int,
+    stage: Stage,
+    before: Sequence[StagePlan],
+) -> StagePlan:
+    slug = f"{number}-{stage.name}"
+    given = {**recipe.swift, **stage.swift}
+    rewards = stage_rewards(recipe, catalogue, stage)
+    arguments = common_arguments(recipe, family, given)
+    arguments |= _weights(recipe, root, stage, given, before)
+    arguments |= {
+        "dataset": Explained([str(root / "data" / f"{slug}.jsonl")]),
+        "output_dir": Explained(str(root / "stages" / slug)),
+        "external_plugins": Explained([plugin]),
+    }
+    if stage.kind == "grpo":
+        arguments |= grpo_arguments(recipe, given)
+        arguments["reward_funcs"] = Explained([reward.key for reward in rewards])
+        arguments["reward_weights"] = Explained([reward.weight for reward in rewards])
+    rows = RowsPlan(*_counts(recipe, stage, given), share=stage.replay.share if stage.replay else 0.0)
+    if rows.count is not None:
+        why = "the data file is already in training order"
+        arguments["dataset_shuffle"] = Explained(False, why)
+        arguments["train_dataloader_shuffle"] = Explained(False, why)
+    # The user's own values come last and win over our defaults, never over what the plan owns.
+    arguments |= {key: Explained(value) for key, value in given.items()}
+    return StagePlan(
+        number,
+        stage,
+        "rlhf" if stage.kind == "grpo" else "sft",
+        arguments,
+        {STAGE_VARIABLE: str(root / f"{slug}.skinflow.json")},
+        rewards,
+        rows,
+    )
+
+
+def _weights(
+    recipe: Recipe, root: PurePath, stage: Stage, given: Mapping[str, Any], before: Sequence[StagePlan]
+) -> dict[str, Explained]:
+    """Where the stage's weights come from: the base, or the last checkpoint of an earlier stage.
+
+    An earlier LoRA stage hands over its adapter; the KL reference is then that adapter too, because without
+    it swift would compare with the bare base model.
+    """
+    base = base_path(recipe, root)
+    source = None
+    if stage.init != "base" and before:
+        source = next((p for p in before if p.stage.name == stage.init), before[-1])
+    if source is None:
+        return {"model": Explained(base)}
+    final = str(root / "stages" / source.slug / "final")
+    if source.arguments["tuner_type"].value == "lora":
+        found = {"model": Explained(base), "adapters": Explained([final])}
+        if stage.kind == "grpo" and float(given.get("beta", 0.04)) > 0:
+            found["ref_adapters"] = Explained([final], "the KL reference is the stage before, not the base")
+        return found
+    return {"model": Explained(final, f"the checkpoint of stage {source.stage.name}")}
+
+
+def stage_rewards(recipe: Recipe, catalogue: Catalogue, stage: Stage) -> tuple[RewardPlan, ...]:
+    """The stage's own rewards, then those of the stage that it replays."""
+    owners = [stage] + ([recipe.stage(stage.replay.stage)] if stage.replay else [])
+    return tuple(
+        RewardPlan(
+            f"{owner.name}.{use.name}",
+            use.name,
+            owner.name,
+            use.weight,
+            _options(recipe, catalogue, use),
+        )
+        for owner in owners
+        for use in owner.rewards
+    )
+
+
+def _options(recipe: Recipe, catalogue: Catalogue, use: RewardUse) -> dict[str, Any]:
+    from skinflow_plugins.recipe.load import filled_options
+
+    options = filled_options(recipe, catalogue.get("rewards", use.name), use.options)
+    if isinstance(options.get("taxonomy"), str):
+        options["taxonomy"] = taxonomy_source(catalogue, options["taxonomy"])
+    return options
+
+
+def taxonomy_source(catalogue: Catalogue, name: str) -> str:
+    """A name that `load_taxonomy` knows: a built-in stays a name, a third party's becomes its file's path."""
+    entry = catalogue.table("taxonomies").get(name)
+    return name if entry is None or entry.owner == "skinflow-plugins" else str(entry.value)
+
+
+def _counts(recipe: Recipe, stage: Stage, given: Mapping[str, Any]) -> tuple[int | None, int]:
+    """(prompts or rows over the whole stage, per optimizer step), from swift's own batch arguments."""
+    device = int(given.get("per_device_train_batch_size", 1))
+    accumulation = int(given.get("gradient_accumulation_steps", 1))
+    step = device * accumulation * recipe.launch.processes
+    steps = int(given.get("max_steps", -1))
+    if stage.kind == "sft":
+        return (steps * step if steps > 0 else None), step
+    generations = int(given.get("num_generations", 8))
+    per_generation = int(
+        given.get("generation_batch_size")
+        or device * recipe.launch.processes * int(given.get("steps_per_generation") or accumulation)
+    )
+    prompts = max(1, per_generation // generations)
+    if steps <= 0:
+        return None, prompts
+    micro_batches = steps * accumulation * device * recipe.launch.processes
+    rounds = math.ceil(micro_batches / (per_generation * int(given.get("num_iterations", 1))))
+    return rounds * prompts, prompts
+
+
+def _notes(recipe: Recipe) -> tuple[str, ...]:
+    notes = []
+    if recipe.model.vision.encoder != "base":
+        notes.append(
+            f"model.vision.encoder: {recipe.model.vision.encoder} changes the model; `run` grafts it first"
+        )
+    if recipe.launch.processes > 1:
+        notes.append(f"each stage runs under torchrun with NPROC_PER_NODE={recipe.launch.processes}")
+    return tuple(notes)

@@ -1,0 +1,190 @@
+"""What a recipe is: frozen dataclasses, one per block of the YAML document.
+
+Field names are the YAML keys. Blocks with options of a plug-in (`data`, `model.vision`, each reward) keep
+those in a mapping, because the plug-in's signature is their schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+OTHER_KEYS = MappingProxyType({"other keys": True})
+"""Marks the field that takes all keys of its block that are no fields themselves: a plug-in's options."""
+
+
+@dataclass(frozen=True)
+class Vision:
+    """`model.vision`: an encoder of the catalogue and its options (all other keys of the block)."""
+
+    encoder: str = "base"
+    options: Mapping[str, Any] = field(default_factory=dict, metadata=OTHER_KEYS)
+
+
+@dataclass(frozen=True)
+class Model:
+    """`model`: a hub id, a local folder, or `tiny:FAMILY` for a small random model that we build.
+
+    `family` is only needed where the base's own name or config does not tell it. `options` belong to the
+    tiny builder (width, depth, seed).
+    """
+
+    base: str
+    family: str | None = None
+    vision: Vision = Vision()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Data:
+    """`data`: a source of the catalogue and its options (all other keys of the block)."""
+
+    source: str
+    options: Mapping[str, Any] = field(default_factory=dict, metadata=OTHER_KEYS)
+
+
+@dataclass(frozen=True)
+class Task:
+    """`tasks.NAME`: the question asked about an image, and the form of its reference answer.
+
+    `target` is `caption` (the caption fields, `field: value` joined by semicolons) or `ranked_list` (names
+    joined by semicolons, the right one first, `length` of them).
+    """
+
+    prompt: str
+    target: Literal["caption", "ranked_list"]
+    length: int = 6
+
+
+DEFAULT_TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        "caption": Task(
+            "Describe the skin lesion in this image. Answer with `field: value` pairs, joined by semicolons.",
+            "caption",
+        ),
+        "diagnosis": Task(
+            "Which diagnoses are most likely for the skin lesion in this image? Answer with their names, "
+            "joined by semicolons, the most likely one first.",
+            "ranked_list",
+        ),
+    }
+)
+"""Tasks that a recipe can use without defining them; `tasks.NAME` replaces what it gives of one."""
+
+
+@dataclass(frozen=True)
+class Teach:
+    """`stages[i].teach.TASK`: what an SFT stage shows of a task.
+
+    `limit` caps the number of training records (None: all). `random` replaces the truth by values drawn at
+    random, so that only the form is taught: True for the whole answer, or a list of caption fields.
+    """
+
+    limit: int | None = None
+    random: bool | tuple[str, ...] = False
+
+
+@dataclass(frozen=True)
+class RewardUse:
+    """One item of `stages[i].rewards`: a reward of the catalogue, its weight and its options."""
+
+    name: str
+    weight: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict, metadata=OTHER_KEYS)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """`stages[i].gate`: the stage must reach `at_least` in a metric on the validation split."""
+
+    metric: str
+    at_least: float
+    options: Mapping[str, Any] = field(default_factory=dict, metadata=OTHER_KEYS)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """`stages[i].replay`: a share of each batch asks an earlier stage's task, under that stage's rewards."""
+
+    stage: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: one run of `swift sft` or `swift rlhf`. `swift` are that program's own arguments.
+
+    `balance` names a sample column (for instance `diagnosis`) over whose values each batch is balanced.
+    `init` says where its model comes from: None for the stage before (or the base, for the first), else the
+    name of an earlier stage, or `base`.
+    """
+
+    name: str
+    kind: Literal["sft", "grpo"]
+    task: str | None = None
+    teach: Mapping[str, Teach] = field(default_factory=dict)
+    rewards: tuple[RewardUse, ...] = ()
+    swift: Mapping[str, Any] = field(default_factory=dict)
+    gate: Gate | None = None
+    replay: Replay | None = None
+    balance: str | None = None
+    init: str | None = None
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """`rollouts`: who samples the completions. `mode` and `options` belong to vLLM."""
+
+    engine: Literal["transformers", "vllm"] = "transformers"
+    mode: Literal["colocate", "server"] = "colocate"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """`launch`: how stages are started. `inline` runs swift inside our process (one process, no GPU memory
+    to give back between stages); `process` starts the `swift` program; `processes` is its NPROC_PER_NODE."""
+
+    mode: Literal["process", "inline"] = "process"
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`eval`: what is measured, greedily, after each stage on a split that no gate looks at.
+
+    `limit` caps the number of records (None: all); `top_k` is the length of the ranked lists that count;
+    `permuted` adds a control in which the images are shuffled among the records after the last stage.
+    """
+
+    split: Literal["validation", "test"] = "test"
+    limit: int | None = None
+    top_k: int = 6
+    taxonomy: str | None = None
+    permuted: bool = True
+    batch_size: int = 64
+    max_new_tokens: int = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe. `captions` is the caption schema: each field with the values it may take."""
+
+    name: str
+    model: Model
+    data: Data
+    stages: tuple[Stage, ...]
+    summary: str = ""
+    seed: int = 0
+    taxonomy: str | None = None
+    captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    rollouts: Rollouts = Rollouts()
+    launch: Launch = Launch()
+    eval: Evaluation = Evaluation()
+    swift: Mapping[str, Any] = field(default_factory=dict)  # arguments for every stage; a stage's own win
+
+    def stage(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
