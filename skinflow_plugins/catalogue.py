@@ -125,7 +125,14 @@ def _items(point: EntryPoint) -> Iterable[tuple[str, str, Any]]:
     for kind, hook in KINDS.items():
         for returned in getattr(manager.hook, hook)():
             for value in returned:
-                yield kind, value.stem if kind == "taxonomies" else str(getattr(value, "name", value)), value
+                yield kind, _name(kind, value), value
+
+
+def _name(kind: str, value: Any) -> str:
+    if kind == "taxonomies":
+        return str(value.stem)
+    # Folders have no names of their own: two packages may each have one called `recipes`.
+    return str(value) if kind == "recipe_dirs" else str(value.name)
 
 
 @functools.cache

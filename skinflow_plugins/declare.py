@@ -70,8 +70,8 @@ class Reward(Declared):
 
     `answer` is one completion and `sample` its data columns. A batched reward gets the list of answers, and
     every column as a list. An async reward is awaited. `None` means that the reward has no judgement on this
-    sample. `needs` names the columns that must exist; `reference(sample, options)`, when given, makes the best
-    answer, so that the contract test can demand the best score for it.
+    sample. `needs` names the columns that must exist; `reference(sample, options)`, when given, makes the
+    best answer, so that the contract test can demand the best score for it.
     """
 
     low: float = 0.0

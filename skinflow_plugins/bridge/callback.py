@@ -19,6 +19,7 @@ class SkinflowCallback(TrainerCallback):  # type: ignore[misc]
         if state.is_world_process_zero:
             # A fresh start drops everything that an interrupted one left; a resumed one keeps its own steps.
             reward_log.drop_after(Path(args.output_dir), int(state.global_step))
+        _barrier()  # nobody writes into a file that is being cleaned
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         _barrier()
@@ -31,7 +32,7 @@ class SkinflowCallback(TrainerCallback):  # type: ignore[misc]
 
 
 def _barrier() -> None:
-    """Wait for the other processes' lines before they are joined."""
+    """Wait for the other processes."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         import torch.distributed as dist
 

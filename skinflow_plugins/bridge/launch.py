@@ -52,6 +52,9 @@ def _inline(command: str, argv: Sequence[str], environment: Mapping[str, str], w
     with _environment(environment):
         from swift import pipelines
 
+        from skinflow_plugins.bridge.register import register
+
+        register()  # swift runs the plug-in file once per process, and each stage has rewards of its own
         mains: dict[str, Any] = {
             "sft": pipelines.sft_main,
             "rlhf": pipelines.rlhf_main,

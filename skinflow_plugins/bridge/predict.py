@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from skinflow_plugins.bridge.launch import launch
 from skinflow_plugins.data.record import Prediction
@@ -27,12 +28,18 @@ def predict(plan: Plan, stage: StagePlan | None, questions: Path, out: Path) -> 
         launch(plan.recipe.launch, "infer", infer_arguments(plan, stage, questions, partial), {}, what=what)
         partial.replace(out)
     answers = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    if [answer.get("id") for answer in answers] != [row["id"] for row in rows]:
+    # swift drops our own columns on the way; the images say which question an answer belongs to.
+    if [_image(answer) for answer in answers] != [_image(row) for row in rows]:
         raise WorkFailed(f"{out} does not answer {questions} one by one; remove it and run again")
     return [
         Prediction(row["id"], row["task"], answer["response"], json.loads(row["sample"]))
         for row, answer in zip(rows, answers, strict=True)
     ]
+
+
+def _image(row: Mapping[str, Any]) -> str:
+    image = row["images"][0]
+    return str(image["path"] if isinstance(image, dict) else image)
 
 
 def infer_arguments(plan: Plan, stage: StagePlan | None, questions: Path, out: Path) -> list[str]:
@@ -41,7 +48,7 @@ def infer_arguments(plan: Plan, stage: StagePlan | None, questions: Path, out: P
     argv = [
         *_weights(plan, stage),
         *("--model_type", plan.family.swift_model_type, "--template", plan.family.swift_template),
-        *("--external_plugins", plan.plugin, "--load_args", "false", "--check_model", "false", "--use_hf", "true"),
+        *("--external_plugins", plan.plugin, "--load_args", "false", "--use_hf", "true"),
         *("--val_dataset", str(questions), "--dataset_num_proc", "1", "--val_dataset_shuffle", "false"),
         *("--result_path", str(out), "--infer_backend", "transformers", "--stream", "false"),
         *("--max_batch_size", str(recipe.eval.batch_size), "--temperature", "0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.data.record import Record
 from skinflow_plugins.data.rows import permute_images
 from skinflow_plugins.data.verify import check_groups, verify_images
-from skinflow_plugins.errors import InputError, Problem
+from skinflow_plugins.errors import InputError, Problem, nearest
 from skinflow_plugins.recipe.families import TINY
 from skinflow_plugins.recipe.plan import Plan
 from skinflow_plugins.recipe.schema import Recipe
@@ -27,7 +28,7 @@ def read_records(recipe: Recipe, catalogue: Catalogue, root: Path) -> list[Recor
     """
     source = catalogue.get("datasets", recipe.data.source)
     records = list(source(root / "records", **recipe.data.options))
-    problems = [*verify_images(records), *check_groups(records)]
+    problems = [*verify_images(records), *check_groups(records), *_check_captions(recipe, records)]
     if not any(record.split == "train" for record in records):
         problems.append(Problem(f"the source {recipe.data.source} gave no training records", path="data"))
     if recipe.eval.limit != 0 and not any(record.split == recipe.eval.split for record in records):
@@ -41,7 +42,25 @@ def read_records(recipe: Recipe, catalogue: Catalogue, root: Path) -> list[Recor
         problems.append(Problem("a gate needs records of the validation split, and there are none", path="data"))
     if problems:
         raise InputError(problems)
-    return records
+    return [_with_schema(recipe, record) for record in records]
+
+
+def _with_schema(recipe: Recipe, record: Record) -> Record:
+    """The record with the caption fields that the recipe asks for; a source may know more of them."""
+    caption = {name: record.caption[name] for name in recipe.captions if name in record.caption}
+    return dataclasses.replace(record, caption=caption)
+
+
+def _check_captions(recipe: Recipe, records: Sequence[Record]) -> list[Problem]:
+    """A field that the recipe asks for and no record has is a misspelling of one side."""
+    if not any(task.target == "caption" for task in recipe.tasks.values()):
+        return []
+    there = {name for record in records for name in record.caption}
+    return [
+        Problem(f"no record has the caption field {name!r}; {nearest(name, there)}", path=f"captions.{name}")
+        for name in recipe.captions
+        if name not in there
+    ]
 
 
 def write_plan(plan: Plan, records: Sequence[Record]) -> None:

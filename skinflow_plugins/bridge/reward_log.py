@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,12 @@ class RewardLog:
         step = int(state.global_step) + 1 if state is not None else 0
         ids = kwargs.get("id") or [None] * len(completions)
         tasks = kwargs.get("task") or [None] * len(completions)
-        prompts = kwargs.get("prompt_id") or ids
-        seen: dict[Any, int] = {}
+        # swift's prompt_id goes by the text alone: two images under one question would share it.
+        seen: Counter[tuple[Any, Any]] = Counter()
         lines = []
         for row, completion in enumerate(completions):
-            generation = seen[prompts[row]] = seen.get(prompts[row], -1) + 1
+            generation = seen[ids[row], tasks[row]]
+            seen[ids[row], tasks[row]] += 1
             given = {key: components[key][row] for key in self.keys if components[key][row] is not None}
             total = sum(self.weights[key] * value for key, value in given.items() if value is not None)
             line = {

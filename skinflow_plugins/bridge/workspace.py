@@ -45,6 +45,10 @@ class Workspace:
     def done(self, slug: str) -> bool:
         return self.marker(slug).is_file()
 
+    def seconds(self, slug: str) -> float:
+        """How long the stage's last, successful launch took."""
+        return float(json.loads(self.marker(slug).read_text(encoding="utf-8"))["seconds"])
+
     def finish(self, slug: str, facts: Mapping[str, Any]) -> None:
         write_text(self.marker(slug), json.dumps(facts, indent=2, sort_keys=True) + "\n")
 

@@ -179,7 +179,9 @@ def _faults(row: Any, folder: Path) -> list[tuple[str, str, str]]:
         if not isinstance(image, str) or not image:
             found.append(("image", f"found {_shown(image)}; expected a file name", ""))
         elif not (folder / image).is_file():
-            found.append(("image", f"there is no file {image!r} in {folder}", "`images` names another folder"))
+            found.append(
+                ("image", f"there is no file {image!r} in {folder}", "`images` names another folder")
+            )
     elif "image" not in meant:
         found.append(("", "no key 'image'; every row needs one", ""))
     for key in ("diagnosis", "skin_tone"):

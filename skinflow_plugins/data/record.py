@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 SPLITS = ("train", "validation", "test")
-_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +22,10 @@ class Record:
     image: str
     split: str
     diagnosis: str | None = None
-    caption: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _EMPTY)
+    caption: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     group: str | None = None
     skin_tone: str | None = None
-    columns: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     def sample(self) -> dict[str, Any]:
         """What a reward sees: plain JSON values; columns that are unknown for this record are absent."""
@@ -53,7 +51,7 @@ class Head:
 
     columns: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
-    counts: Mapping[str, int] = field(default_factory=lambda: _EMPTY)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

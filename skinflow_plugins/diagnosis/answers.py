@@ -125,7 +125,7 @@ class Caption:
 
     `named` has the schema's own spelling. `unknown_values` are distinct values that their field does not
     have, `unknown_fields` the names before a colon that are no field, `stray` the parts without a colon, and
-    `repeated` the fields that stand more than once (their values are united), and `doubled` the values that do.
+    `repeated` the fields that stand more than once (their values are united), and `doubled` such values.
     """
 
     named: dict[str, list[str]]
@@ -147,14 +147,14 @@ def read_caption(text: str, fields: Mapping[str, Sequence[str]]) -> Caption:
     `fields` is the caption schema: each field with the values it may take. Case, white space, underscores
     and list markers do not matter; everything else must match exactly.
     """
-    schema = {_key(field): field for field in fields}
+    schema = {value_key(field): field for field in fields}
     named: dict[str, list[str]] = {}
     unknown: dict[str, list[str]] = {}
     strangers: list[str] = []
     stray: list[str] = []
     repeated: list[str] = []
     for name, values in _clauses(answer_text(text)):
-        field = schema.get(_key(strip_marker(_trim(name))))
+        field = schema.get(value_key(strip_marker(_trim(name))))
         if values is None:
             stray.append(name.strip())
         elif field is None:
@@ -162,7 +162,7 @@ def read_caption(text: str, fields: Mapping[str, Sequence[str]]) -> Caption:
         else:
             if field in named:
                 repeated.append(field)
-            known = {_key(value): value for value in fields[field]}
+            known = {value_key(value): value for value in fields[field]}
             right, wrong = named.setdefault(field, []), unknown.setdefault(field, [])
             for key in _value_keys(values, known):
                 if key in known:
@@ -194,23 +194,21 @@ def _clauses(text: str) -> Iterable[tuple[str, str | list[str] | None]]:
         return
     for clause in _SEMICOLON.split(text):
         if clause.strip():
-            name, colon, values = clause.partition(":")
-            yield name, values if colon else None
+            name, colon, listed = clause.partition(":")
+            yield name, listed if colon else None
 
 
 def _value_keys(values: str | list[str], known: Mapping[str, str]) -> list[str]:
     if isinstance(values, str):
-        whole = _key(values)
-        values = [values] if whole in known else values.split(",")
-    return [key for key in map(_key, values) if key]
+        whole = value_key(values)
+        if whole in known:
+            return [whole]
+        values = values.split(",")
+    return [key for key in map(value_key, values) if key]
 
 
 def value_key(text: str) -> str:
     """A field or value of a caption in the spelling in which it is compared."""
-    return _key(text)
-
-
-def _key(text: str) -> str:
     return _short_key(text) if len(text) <= LONGEST_NAME else text[:LONGEST_NAME].lower()
 
 

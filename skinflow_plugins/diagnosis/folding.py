@@ -26,7 +26,7 @@ _PLURALS = (
     ("xes", "x"),
 )
 
-# "non" is not among these: "non-neoplastic" is a name, and no name with a bare "non" before it matches anyway.
+# "non" is not among these: it belongs to names such as "non-neoplastic", and matching is by whole names.
 _DOUBT = re.compile(
     r"\?|\br/o\b|\b(?:"
     r"not|no|nor|neither|never|cannot|isn'?t|without|absent|absence of|negative for|free of|denies|"

@@ -101,14 +101,15 @@ class _Reader:
     def read(self, root: yaml.Node | None) -> Taxonomy:
         top = self.mapping(root, _TOP, "the file") if root is not None else {}
         texts = {key: self.text(top[key], key) for key in _TOP[:-1] if key in top}
-        if "version" not in texts and not self.problems:
+        readable = not self.problems
+        if "version" not in texts and readable:
             self.problem("the taxonomy has no `version`", root)
         if "concepts" in top:
             for node in self.sequence(top["concepts"], "concepts"):
                 self.concept(node, None)
             if not self.concepts and not self.problems:
                 self.problem("`concepts` is empty", top["concepts"])
-        elif not self.problems:
+        elif readable:
             self.problem("the taxonomy has no `concepts`", root)
         if self.check_parents():
             self.check_names()
@@ -122,12 +123,10 @@ class _Reader:
             self.problem("a YAML anchor makes this concept its own descendant", node)
             return
         entries = (
-            {"name": node}
-            if isinstance(node, yaml.ScalarNode)
-            else self.mapping(node, _KEYS, "a concept")
+            {"name": node} if isinstance(node, yaml.ScalarNode) else self.mapping(node, _KEYS, "a concept")
         )
         name = self.text(entries["name"], "name") if "name" in entries else ""
-        if not fold(name):
+        if not fold(name).strip("? "):
             self.problem("a concept needs a `name` with at least one letter or digit", node)
             return
         slug = re.sub(r"[^\w]+", "-", name.lower()).strip("-")
@@ -180,7 +179,7 @@ class _Reader:
         claims: dict[str, list[Concept]] = {}
         for concept in self.concepts.values():
             for alias in concept.aliases:
-                if not fold(alias):
+                if not fold(alias).strip("? "):
                     self.problem_at(f"{concept.name!r} has an empty alias", self.lines[concept.id])
             for key in keys_of(concept):
                 for other in claims.setdefault(key, []):
@@ -207,7 +206,8 @@ class _Reader:
         found: dict[str, yaml.Node] = {}
         for key, value in node.value:
             if key.value not in known:
-                self.problem(f"{what} has the unknown key {key.value!r}; {nearest(str(key.value), known)}", key)
+                hint = nearest(str(key.value), known)
+                self.problem(f"{what} has the unknown key {key.value!r}; {hint}", key)
             elif key.value in found:
                 self.problem(f"{what} has the key {key.value!r} twice", key)
             else:

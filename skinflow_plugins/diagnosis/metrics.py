@@ -7,7 +7,7 @@ from typing import Any
 
 from skinflow_plugins.data.record import Prediction
 from skinflow_plugins.declare import metric
-from skinflow_plugins.diagnosis.answers import parse_answer, read_caption, value_key
+from skinflow_plugins.diagnosis.answers import Caption, parse_answer, read_caption, value_key
 from skinflow_plugins.diagnosis.folding import fold
 from skinflow_plugins.diagnosis.load import load_taxonomy
 from skinflow_plugins.diagnosis.taxonomy import Concept, Taxonomy
@@ -108,8 +108,11 @@ def caption_scores(
     wrong value, so naming all n values of a field with one right gives at most 2/(n+1). Raises `ValueError`
     naming the sample for a reference that does not fit the schema.
     """
-    right = reference_caption(sample, fields)
-    caption = read_caption(answer, fields)
+    return compare_caption(read_caption(answer, fields), reference_caption(sample, fields))
+
+
+def compare_caption(caption: Caption, right: Mapping[str, set[str]]) -> dict[str, float]:
+    """`caption_scores` of a caption that was read already, against the right values by field."""
     scores = {}
     for name, values in right.items():
         named = set(caption.named.get(name, ()))
@@ -119,7 +122,7 @@ def caption_scores(
 
 
 def reference_caption(sample: Mapping[str, Any], fields: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
-    """The right values of a sample by field, in the schema's spelling; fields without a value are left out."""
+    """The right values of a sample by field, as the schema spells them; empty fields are left out."""
     who = f"sample {sample.get('id', '?')}"
     given = sample.get("caption")
     if not isinstance(given, Mapping):

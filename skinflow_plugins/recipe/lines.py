@@ -116,10 +116,10 @@ def parse_value(text: str, file: str) -> tuple[Node, list[Problem]]:
 
 def _read(text: str, file: str, *, of_command_line: bool) -> tuple[Node, list[Problem]]:
     reader = _Reader(file, with_lines=not of_command_line)
-    loader = _Loader(text) if not _unreadable(text) else None
-    if loader is None:
-        line = text[: _unreadable(text) - 1].count("\n") + 1
+    if (forbidden := yaml.reader.Reader.NON_PRINTABLE.search(text)) is not None:
+        line = None if of_command_line else text[: forbidden.start()].count("\n") + 1
         raise InputError(Problem("a character that YAML does not allow", where=file, line=line))
+    loader = _Loader(text)
     try:
         top = loader.get_single_node()
         node = reader.tree(loader, top) if top is not None else Node(None, Place(file))
@@ -127,12 +127,6 @@ def _read(text: str, file: str, *, of_command_line: bool) -> tuple[Node, list[Pr
         raise InputError(_syntax(error, file, with_line=not of_command_line)) from error
     node.place = Place(file)
     return node, reader.problems
-
-
-def _unreadable(text: str) -> int:
-    """The position (from 1) of the first character that YAML does not allow; 0 when there is none."""
-    found = yaml.reader.Reader.NON_PRINTABLE.search(text)
-    return found.start() + 1 if found else 0
 
 
 def _syntax(error: yaml.MarkedYAMLError, file: str, *, with_line: bool) -> Problem:
@@ -156,7 +150,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _INTEGER = re.compile(r"[-+]?[0-9]+(?:_[0-9]+)*$|0o[0-7]+$|0x[0-9a-fA-F]+$")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|[-+]?\.inf$|\.nan$")
+_FLOAT = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|[-+]?\.inf$|\.nan$"
+)
 for _tag, _pattern, _first in (
     ("null", re.compile(r"(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
     ("bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
@@ -164,7 +160,7 @@ for _tag, _pattern, _first in (
     ("float", _FLOAT, list("-+.0123456789")),
     ("merge", re.compile(r"<<$"), ["<"]),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)  # type: ignore[no-untyped-call]
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
 
 
 def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:

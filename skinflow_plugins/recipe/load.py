@@ -6,19 +6,19 @@ fine. The recipe holds only the differences: mappings merge, lists and scalars r
 
 - `stages` may be a mapping from stage name to differences, instead of a list (which replaces all stages). A
   name that the parent lacks is a new stage at the end, if it gives its `kind`.
-- `null` takes away a whole stage, a task, a caption field, a taught task, or an argument under `swift:`. For
-  any other key of a recipe null means its default; for an option of a plug-in it is a value.
-- Where `data.source`, `model.vision.encoder` or `gate.metric` names another plug-in than the parent, the block
-  starts afresh, because the parent's options are not that plug-in's.
+- `null` takes away a whole stage, a task, a caption field, a taught task, or an argument under `swift:`.
+  For any other key of a recipe null means its default; for an option of a plug-in it is a value.
+- Where `data.source`, `model.vision.encoder` or `gate.metric` names another plug-in than the parent, the
+  block starts afresh, because the parent's options are not that plug-in's.
 - `name` and `summary` are never inherited.
 
 **`key=value`.** Steps are separated by dots. An item of a list is addressed by its position (`stages.0`,
-`stages[0]`), by its name (`stages.caption`, `stages.caption.rewards.format.weight`), or by `*` for all. Values
-are YAML; they merge like the differences of a recipe, and come after all of them.
+`stages[0]`), by its name (`stages.caption`, `stages.caption.rewards.format.weight`), or by `*` for all.
+Values are YAML; they merge like the differences of a recipe, and come after all of them.
 
 **Interpolation** is OmegaConf's (`${data.root}`, `${oc.env:NAME}`) and comes last, over the whole. The value
-`???` must be given by a recipe that extends this one, or on the command line. Numbers stay what YAML says that
-they are: `"3"` is text, and so is what comes from the environment.
+`???` must be given by a recipe that extends this one, or on the command line. Numbers stay what YAML says
+that they are: `"3"` is text, and so is what comes from the environment.
 
 Nothing is written, and nothing of the recipe is looked up outside the recipe files and the environment.
 """
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,9 @@ SHIPPED = "skinflow_recipes"
 class Loaded:
     """A recipe as read: `mapping` is plain and resolved, `files` are its own file and those it extends.
 
-    `problems` are those of its shape: wrong keys and types, missing values, unresolved interpolations. `draft`
-    is the recipe with defaults or blanks where `faulty` says that the value was wrong; only `check` reads it.
+    `problems` are those of its shape: wrong keys and types, missing values, unresolved interpolations.
+    `draft` is the recipe with defaults or blanks where `faulty` says that the value was wrong; only `check`
+    reads it.
     """
 
     files: tuple[Path, ...]
@@ -128,11 +129,20 @@ def find(name_or_path: str | Path, recipe_dirs: Sequence[Path] = ()) -> Path:
             return path
         if isinstance(name_or_path, Path) or path.suffix in ENDINGS or path.is_dir():
             message = "is a folder, not a recipe" if path.is_dir() else "there is no such file"
-            raise InputError(Problem(message, where=text, hint=_known(path.stem, [path.parent])))
-    folders = [*recipe_dirs, *shipped()]
-    found = _named(text, folders, but=())
+            raise InputError(Problem(message, where=text, hint=_known(path.stem, _beside(path.parent))))
+    found = _named(text, [*recipe_dirs, *shipped()], but=())
     if found is None:
-        raise InputError(Problem(f"there is no recipe {text!r}", hint=_known(text, folders)))
+        raise InputError(Problem(f"there is no recipe {text!r}", hint=_known(text, names(recipe_dirs))))
+    return found
+
+
+def names(recipe_dirs: Sequence[Path] = ()) -> dict[str, Path]:
+    """Every recipe that can be named, with its file; folders of plug-ins come before the shipped ones."""
+    found: dict[str, Path] = {}
+    for folder in (*recipe_dirs, *shipped()):
+        for file in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            if file.suffix in ENDINGS and file.is_file():
+                found.setdefault(file.relative_to(folder).with_suffix("").as_posix(), file)
     return found
 
 
@@ -151,10 +161,13 @@ def _named(name: str, folders: Sequence[Path], but: Sequence[Path]) -> Path | No
     return next((path for path in candidates if path.is_file() and path.resolve() not in but), None)
 
 
-def _known(name: str, folders: Sequence[Path]) -> str:
-    files = (file for folder in folders if folder.is_dir() for file in sorted(folder.rglob("*")))
-    names = {file.stem for file in files if file.suffix in ENDINGS and file.is_file()}
-    return nearest(name, names) if names else "no recipes were found there"
+def _known(name: str, known: Iterable[str]) -> str:
+    return nearest(name, known) if (known := list(known)) else "no recipes were found there"
+
+
+def _beside(folder: Path) -> list[str]:
+    files = folder.iterdir() if folder.is_dir() else ()
+    return [file.stem for file in files if file.suffix in ENDINGS]
 
 
 def _chain(path: Path, recipe_dirs: Sequence[Path], problems: list[Problem]) -> tuple[list[Path], list[Node]]:
@@ -180,15 +193,16 @@ def _parent(extends: Node, files: list[Path], recipe_dirs: Sequence[Path]) -> Pa
         raise wrong(f"found {lines.plain(extends)!r}, expected the name or the path of one recipe")
     if _is_path(name):
         parent: Path | None = folder / Path(name).expanduser()
-        searched = [(folder / Path(name).expanduser()).parent]
+        known = _beside((folder / Path(name).expanduser()).parent)
     else:
         # A recipe may extend one of its own name that lies further away.
         searched = [folder, *recipe_dirs, *shipped()]
         parent = _named(name, searched, but=[files[-1].resolve()])
+        known = [*_beside(folder), *names(recipe_dirs)]
         if parent is None and _named(name, searched, but=()) is not None:
             parent = files[-1]
     if parent is None or not parent.is_file():
-        raise wrong(f"there is no recipe {name!r}", _known(Path(name).stem, searched))
+        raise wrong(f"there is no recipe {name!r}", _known(Path(name).stem, known))
     if parent.resolve() in [file.resolve() for file in files]:
         ring = [*(_display(file) for file in files), _display(parent)]
         raise wrong("recipes extend each other in a circle: " + " -> ".join(ring))
@@ -252,14 +266,12 @@ def _resolved(tree: Node, problems: list[Problem]) -> tuple[Node, set[lines.Path
             leaf.value = None
     config = OmegaConf.create(lines.plain(tree))
     # All are looked up before any is replaced, so that none sees another's replacement.
-    looked_up = [(leaf, *_look_up(config, path)) for path, leaf in open_leaves if path not in faulty]
-    for (leaf, value, message), path in zip(
-        looked_up, (path for path, _ in open_leaves if path not in frozenset(faulty)), strict=True
-    ):
+    found = [(path, leaf, *_look_up(config, path)) for path, leaf in open_leaves if path not in faulty]
+    for path, leaf, value, message in found:
         if message:
             problems.append(leaf.place.problem(path, f"cannot resolve {leaf.value!r}: {message}"))
             faulty.add(path)
-        leaf.value = None if message else lines.lifted(value, leaf.place).value
+        leaf.value = lines.lifted(value, leaf.place).value
     return tree, faulty
 
 
@@ -292,12 +304,3 @@ def _look_up(config: Any, path: lines.Path) -> tuple[Any, str]:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
-
-
-def iterate_names(recipe_dirs: Sequence[Path] = ()) -> Iterator[tuple[str, Path]]:
-    """Every recipe that can be named: (name, file), plug-ins' before the shipped ones."""
-    for folder in (*recipe_dirs, *shipped()):
-        if folder.is_dir():
-            for file in sorted(folder.rglob("*")):
-                if file.suffix in ENDINGS and file.is_file():
-                    yield str(file.relative_to(folder).with_suffix("")), file

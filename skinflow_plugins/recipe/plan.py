@@ -16,7 +16,9 @@ from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.models.families import BaseFamily
 from skinflow_plugins.recipe.defaults import Explained, common_arguments, grpo_arguments
 from skinflow_plugins.recipe.families import family_for
+from skinflow_plugins.recipe.load import filled_options
 from skinflow_plugins.recipe.schema import Recipe, RewardUse, Stage
+from skinflow_plugins.recipe.swift_arguments import arguments as swift_arguments
 
 STAGE_VARIABLE = "SKINFLOW_STAGE"
 
@@ -109,7 +111,9 @@ def _stage(
     before: Sequence[StagePlan],
 ) -> StagePlan:
     slug = f"{number}-{stage.name}"
-    given = {**recipe.swift, **stage.swift}
+    # The recipe's common block may hold arguments that only `swift rlhf` knows.
+    shared = {key: value for key, value in recipe.swift.items() if key in swift_arguments(stage.kind)}
+    given = {**shared, **stage.swift}
     rewards = stage_rewards(recipe, catalogue, stage)
     arguments = common_arguments(recipe, family, given)
     arguments |= _weights(recipe, root, stage, given, before)
@@ -180,8 +184,6 @@ def stage_rewards(recipe: Recipe, catalogue: Catalogue, stage: Stage) -> tuple[R
 
 
 def _options(recipe: Recipe, catalogue: Catalogue, use: RewardUse) -> dict[str, Any]:
-    from skinflow_plugins.recipe.load import filled_options
-
     options = filled_options(recipe, catalogue.get("rewards", use.name), use.options)
     if isinstance(options.get("taxonomy"), str):
         options["taxonomy"] = taxonomy_source(catalogue, options["taxonomy"])

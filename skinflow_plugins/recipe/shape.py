@@ -140,12 +140,16 @@ class _Reader:
         [(name, given)] = value.items()
         if given is not None and not isinstance(given, Mapping):
             hint = f"write {name}: {{weight: {given}}}" if _looks_like(given, float) else ""
-            self.wrong((*path, name), f"found {_found(given)}, expected a mapping of weight and options", hint)
+            self.wrong(
+                (*path, name), f"found {_found(given)}, expected a mapping of weight and options", hint
+            )
             return None
         given = dict(given or {})
         given_name = given.pop("name", None)
         if given_name is not None:
-            self.wrong((*path, name, "name"), "unknown option 'name'; the reward's name stands before the colon")
+            self.wrong(
+                (*path, name, "name"), "unknown option 'name'; the reward's name stands before the colon"
+            )
         use: RewardUse = self.block(RewardUse, {"name": name} | given, (*path, name))
         return use
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from skinflow_plugins.errors import nearest
 from skinflow_plugins.options import fits
 from skinflow_plugins.recipe.lines import quoted_number
+from skinflow_plugins.recipe.schema import Recipe, Stage
 
 Kind = Literal["sft", "grpo"]
 _CLASSES: Mapping[str, tuple[str, str]] = {
@@ -79,6 +80,16 @@ def arguments(kind: Kind) -> Mapping[str, Any]:
     return MappingProxyType(found)
 
 
+def given(recipe: Recipe, stage: Stage) -> dict[str, Any]:
+    """What the recipe gives swift for a stage: its own arguments over those for all stages.
+
+    An argument for all stages goes to the stages whose program knows it; `num_generations`, for instance, not
+    to an sft stage. A stage of a kind that we do not know gets everything.
+    """
+    known = arguments(stage.kind) if stage.kind in _CLASSES else recipe.swift
+    return {name: value for name, value in recipe.swift.items() if name in known} | dict(stage.swift)
+
+
 def mistake(name: str, value: Any, kind: Kind) -> tuple[str, str] | None:
     """What is wrong with `name: value` under `swift:` for a stage of this kind, and what to do about it.
 
@@ -90,8 +101,10 @@ def mistake(name: str, value: Any, kind: Kind) -> tuple[str, str] | None:
     if name not in known:
         other: Kind = "grpo" if kind == "sft" else "sft"
         if name in arguments(other):
-            return f"{name!r} is an argument of {other} stages, not of {kind} stages", ""
-        full = [candidate for candidate in known if candidate.startswith(name)]
+            return f"{name!r} is an argument of {other} stages, not of {kind} stages", (
+                f"move it to `swift:` of the {other} stages"
+            )
+        full = sorted((c for c in known if c.startswith(name)), key=len)
         hint = "names must be written out; swift would guess at an abbreviation" if full else ""
         return f"swift has no argument {name!r}; {_suggest(name, full, known)}", hint
     if value is None:
@@ -176,7 +189,7 @@ def _advice(value: Any, annotation: Any) -> str:
 
 
 def _linear(module: str, name: str) -> list[tuple[str, ast.ClassDef]]:
-    """The class and its ancestors in Python's method resolution order; bases outside our sight are left out."""
+    """The class and its ancestors in method resolution order; bases that we cannot see are left out."""
     definition = _module(module).classes[name]
     above: list[list[tuple[str, ast.ClassDef]]] = []
     for base in definition.bases:
@@ -265,8 +278,14 @@ class _Annotation:
 
     _NAMES: Mapping[str, Any] = {
         **{t.__name__: t for t in (str, int, float, bool, list, dict)},
-        **{"Path": pathlib.Path, "Any": Any, "Optional": typing.Optional, "Union": typing.Union},
-        **{"List": list, "Dict": dict, "Literal": Literal, "None": None},
+        "Any": Any,
+        "Dict": dict,
+        "List": list,
+        "Literal": Literal,
+        "None": None,
+        "Optional": typing.Optional,
+        "Path": pathlib.Path,
+        "Union": typing.Union,
     }
 
     def __init__(self, module: str) -> None:

@@ -1,4 +1,4 @@
-"""Rewards: plain functions of an answer and its sample, and the guarded way to call them. No torch, no swift."""
+"""Rewards: plain functions of an answer and its sample, and the guarded way to call them."""
 
 from skinflow_plugins.rewards.answer_form import answer_form
 from skinflow_plugins.rewards.calling import RewardError, acall_reward, call_reward

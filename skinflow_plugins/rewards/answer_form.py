@@ -1,4 +1,4 @@
-"""The reward `format`: whether an answer has exactly the form that was asked for. It says nothing of truth."""
+"""The reward `format`: whether an answer has exactly the form asked for. It says nothing of truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Literal
 from skinflow_plugins.declare import Score, reward
 from skinflow_plugins.diagnosis.answers import (
     MOST_WORDS,
-    answer_text,
     parse_answer,
     read_caption,
     write_caption,
@@ -17,10 +16,9 @@ from skinflow_plugins.diagnosis.answers import (
 )
 from skinflow_plugins.diagnosis.folding import fold, strip_marker
 
-_WRAPPED = re.compile(
-    r"\s*(?:<think>(?P<think>.*?)</think>\s*)?<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL | re.IGNORECASE
-)
-_TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
+_TAG = re.compile(r"(</?(?:think|answer)>)", re.IGNORECASE)
+_WRAPPED = ["<answer>", "</answer>"]
+_THOUGHT = ["<think>", "</think>", *_WRAPPED]
 _NO_NAME = re.compile(r"[\[\]{}<>:|]")
 _NUMBERED = re.compile(r"\s*(\d{1,3})[.)]\s+(\S.*)")
 
@@ -48,13 +46,8 @@ def answer_form(
     semicolons or on lines. Either may stand in one `<answer>` block after one `<think>` block; nothing else
     may stand beside it.
     """
-    bare = answer
-    wrapped = _WRAPPED.fullmatch(answer) if "<" in answer else None
-    if wrapped:
-        bare = wrapped["answer"]
-        if _TAG.search(wrapped["think"] or ""):
-            bare = answer  # a tag within a tag
-    if "<" in bare and _TAG.search(bare):
+    bare = _unwrapped(answer)
+    if bare is None:
         return Score(0.0, None, "tags are nested, repeated, left open, or text stands beside them")
     if form == "ranked_list":
         if list_length < 1:
@@ -65,6 +58,19 @@ def answer_form(
     if not fields:
         raise ValueError("option fields is needed for the form 'caption': the caption schema")
     return _caption(bare, fields)
+
+
+def _unwrapped(answer: str) -> str | None:
+    """The text within the one `<answer>` block, or the whole text without tags; None for any other use."""
+    parts = _TAG.split(answer)  # text and tags by turns
+    tags = [tag.lower() for tag in parts[1::2]]
+    if not tags:
+        return answer
+    if tags == _WRAPPED and not (parts[0] + parts[4]).strip():
+        return parts[2]
+    if tags == _THOUGHT and not (parts[0] + parts[4] + parts[8]).strip():
+        return parts[6]
+    return None
 
 
 def _ranked_list(text: str, list_length: int) -> Score:
@@ -101,7 +107,7 @@ def _ranked_list(text: str, list_length: int) -> Score:
 def _caption(text: str, fields: Mapping[str, Sequence[str]]) -> Score:
     if text.lstrip()[:1] in ("{", "[", "`"):
         return Score(0.0, None, "not in the form `field: value`")
-    caption = read_caption(answer_text(text), fields)
+    caption = read_caption(text, fields)
     missing = [name for name in fields if not caption.named.get(name)]
     problems = [
         ("not a field", caption.unknown_fields),

@@ -64,7 +64,11 @@ async def acall_reward(
             blame.index = None
             returned = await reward.function(list(answers), **arguments)
         return _checked(reward, answers, columns, returned)
-    calls = [reward.function(answer, **row) for answer, row in _rows(reward, answers, columns, options)]
+
+    async def one(answer: str, row: dict[str, Any]) -> Any:
+        return await reward.function(answer, **row)
+
+    calls = [one(answer, row) for answer, row in _rows(reward, answers, columns, options)]
     returned = await asyncio.gather(*calls, return_exceptions=True)
     for index, value in enumerate(returned):
         if isinstance(value, BaseException):
@@ -98,9 +102,7 @@ class _Blame:
 
     index: Any = 0
 
-    def __init__(
-        self, reward: Reward, answers: Sequence[str], columns: Mapping[str, Sequence[Any]]
-    ) -> None:
+    def __init__(self, reward: Reward, answers: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> None:
         self.place = reward, answers, columns
 
     def __enter__(self) -> _Blame:
@@ -159,7 +161,8 @@ def _checked(
             f"found {type(returned).__name__}"
         )
     if len(returned) != len(answers):
-        raise RewardError(f"reward {reward.name!r} returned {len(returned)} values for {len(answers)} answers")
+        found = f"returned {len(returned)} values for {len(answers)} answers"
+        raise RewardError(f"reward {reward.name!r} {found}")
     low, high = reward.low - TOLERANCE, reward.high + TOLERANCE
     scores: list[Score | None] = []
     for index, value in enumerate(returned):
@@ -170,7 +173,8 @@ def _checked(
         number = score.value if type(score.value) is float else _number(score.value)
         if not low <= number <= high:  # also catches NaN
             limits = f"a finite number in [{reward.low:g}, {reward.high:g}], a Score or None"
-            _refuse(reward, answers, columns, index, f"returned {_short(repr(score.value))}; expected {limits}")
+            found = f"returned {_short(repr(score.value))}; expected {limits}"
+            _refuse(reward, answers, columns, index, found)
         if number is not score.value:
             score = dataclasses.replace(score, value=number)
         scores.append(score)
@@ -199,8 +203,8 @@ def _raised(
     if index is None:
         ids = columns.get("id") or ()
         who = ", ".join(map(str, itertools.islice(ids, 3))) + (", ..." if len(ids) > 3 else "")
-        text = f"reward {reward.name!r} {what}\n    on a batch of {len(answers)}" + (f": {who}" if who else "")
-        raise RewardError(text) from error
+        batch = f"a batch of {len(answers)}" + (f": {who}" if who else "")
+        raise RewardError(f"reward {reward.name!r} {what}\n    on {batch}") from error
     _refuse(reward, answers, columns, index, what, error)
 
 

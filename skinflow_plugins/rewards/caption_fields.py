@@ -1,4 +1,4 @@
-"""The reward `caption_fields`: how well the values that an answer names agree with the right ones, by field."""
+"""The reward `caption_fields`: how well the values that an answer names agree with the right ones."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinflow_plugins.declare import Score, reward
-from skinflow_plugins.diagnosis.answers import parse_caption, write_caption
-from skinflow_plugins.diagnosis.metrics import caption_scores
+from skinflow_plugins.diagnosis.answers import read_caption, write_caption
+from skinflow_plugins.diagnosis.metrics import compare_caption, reference_caption
 from skinflow_plugins.errors import nearest
 
 
@@ -34,14 +34,15 @@ def caption_fields(
 
         caption_fields("colour: red", fields={"colour": ["red", "blue"]}, caption={"colour": ["red"]})  # 1.0
     """
-    scores = caption_scores(answer, sample, fields)
+    caption = read_caption(answer, fields)
+    scores = compare_caption(caption, reference_caption(sample, fields))
     weight = _weights(scores, fields, weights)
     value = sum(weight[name] * score for name, score in scores.items()) / sum(weight.values())
     why = "; ".join(
         f"{name} {score:.2f}" + ("" if weight[name] == 1 else f" (weight {weight[name]:g})")
         for name, score in scores.items()
     )
-    return Score(min(value, 1.0), parse_caption(answer, fields), why)
+    return Score(min(value, 1.0), caption.named, why)
 
 
 def _weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ def _credit(by_rank: Sequence[float] | None, list_length: int) -> list[float]:
     if by_rank is None:
         return [1 / rank for rank in range(1, list_length + 1)]
     credit = [float(value) for value in by_rank]
-    falling = all(a >= b for a, b in zip(credit, credit[1:], strict=False))
+    falling = all(a >= b for a, b in itertools.pairwise(credit))
     if not (credit and falling and credit[0] <= 1 and credit[-1] >= 0):
         raise ValueError(f"option by_rank must be one or more values in [0, 1] that never rise: {credit}")
     return (credit + [0.0] * list_length)[:list_length]

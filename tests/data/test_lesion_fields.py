@@ -54,7 +54,10 @@ def test_bayes_limit_is_what_the_posterior_earns() -> None:
 
 def test_posterior_adds_up_and_refuses_the_impossible() -> None:
     assert math.isclose(sum(lf.posterior({"colour": "blue"}).values()), 1.0)
-    assert max(lf.posterior({"colour": "black", "border": "irregular"}).items(), key=lambda x: x[1])[0] == "melanoma"
+    assert (
+        max(lf.posterior({"colour": "black", "border": "irregular"}).items(), key=lambda x: x[1])[0]
+        == "melanoma"
+    )
     with pytest.raises(ValueError, match="no diagnosis shows"):
         lf.posterior({"colour": "blue", "surface": "scaly"})
 

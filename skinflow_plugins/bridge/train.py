@@ -1,0 +1,41 @@
+"""Run one planned stage to its end: afresh, or from the last whole checkpoint that an interruption left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from skinflow_plugins.bridge import checkpoints
+from skinflow_plugins.bridge.launch import launch
+from skinflow_plugins.bridge.workspace import Workspace
+from skinflow_plugins.recipe.plan import Plan, StagePlan
+
+Say = Callable[[str], None]
+
+
+def train(plan: Plan, stage: StagePlan, workspace: Workspace, say: Say) -> None:
+    """Train `stage` unless it is finished; afterwards its folder holds `final` and a marker.
+
+    The marker is written last, so a stage either is finished or will be gone on with.
+    """
+    if workspace.done(stage.slug):
+        say(f"stage {stage.slug} is finished already")
+        return
+    folder = Path(plan.folder(stage))
+    for path in checkpoints.remove_broken(folder):
+        say(f"removed {path.name}, which was being written when the last run stopped")
+    argv = [str(Path(plan.root) / f"{stage.slug}.yaml")]
+    last = checkpoints.whole(folder)[-1:]
+    if last:
+        say(f"stage {stage.slug} goes on from {last[0].name}")
+        argv += ["--resume_from_checkpoint", str(last[0])]
+    started = time.monotonic()
+    how = plan.recipe.launch
+    if how.mode == "inline":
+        from skinflow_plugins.bridge.swift_yaml import arguments_of
+
+        argv = arguments_of(stage) + argv[1:]
+    launch(how, stage.command, argv, stage.environment, what=f"stage {stage.slug}")
+    seconds = round(time.monotonic() - started, 1)
+    workspace.finish(stage.slug, {"seconds": seconds, "resumed": bool(last)})
