@@ -92,7 +92,7 @@ class Reward(Declared):
 
 @dataclass(frozen=True)
 class Metric(Declared):
-    """A metric: `function(predictions, *, options) -> float`; higher is better, chance and bounds in its text.
+    """A metric: `function(predictions, *, options) -> float`; higher is better, its text gives the range.
 
     `predictions` is a sequence of `skinflow_plugins.data.Prediction`; `task` says which stage task's answers
     it reads.

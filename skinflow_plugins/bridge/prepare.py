@@ -39,7 +39,7 @@ def read_records(recipe: Recipe, catalogue: Catalogue, root: Path) -> list[Recor
             )
         )
     if any(stage.gate for stage in recipe.stages) and not any(r.split == "validation" for r in records):
-        problems.append(Problem("a gate needs records of the validation split, and there are none", path="data"))
+        problems.append(Problem("a gate needs validation records, and there are none", path="data"))
     if problems:
         raise InputError(problems)
     return [_with_schema(recipe, record) for record in records]
@@ -110,6 +110,7 @@ def _split(recipe: Recipe, records: Sequence[Record], split: str) -> list[Record
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 

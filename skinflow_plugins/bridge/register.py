@@ -38,13 +38,14 @@ def register() -> None:
     plans = stage.rewards if stage else _without_recipe()
     for plan in plans:
         other = orms.get(plan.key)
-        if other is not None and not issubclass_of_ours(other):
+        if other is not None and not is_ours(other):
             # Without a recipe our plain names may meet swift's own (`format`); swift's keep their meaning.
             plan = RewardPlan(f"skinflow_{plan.key}", plan.reward, plan.stage, plan.weight, plan.options)
         orms[plan.key] = adapters.reward_class(catalogue().get("rewards", plan.reward), plan, stage)
 
 
-def issubclass_of_ours(value: Any) -> bool:
+def is_ours(value: Any) -> bool:
+    """Whether a registered reward is one of our adapters."""
     return isinstance(value, type) and hasattr(value, "skinflow_plan")
 
 
@@ -55,9 +56,13 @@ def _without_recipe() -> tuple[RewardPlan, ...]:
     except json.JSONDecodeError as error:
         raise InputError(f"{OPTIONS_VARIABLE} is not JSON: {error}") from error
     if not isinstance(given, dict):
-        raise InputError(f'{OPTIONS_VARIABLE} must map rewards to options: {{"format": {{"form": "caption"}}}}')
+        raise InputError(
+            f'{OPTIONS_VARIABLE} must map rewards to options: {{"format": {{"form": "caption"}}}}'
+        )
     wrong = [
-        Problem(f"unknown reward {n!r}; {nearest(n, known)}", OPTIONS_VARIABLE) for n in given if n not in known
+        Problem(f"unknown reward {n!r}; {nearest(n, known)}", OPTIONS_VARIABLE)
+        for n in given
+        if n not in known
     ]
     if wrong:
         raise InputError(wrong)

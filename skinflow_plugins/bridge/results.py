@@ -44,9 +44,7 @@ def metric_value(
     return float(metric(predictions, **filled))
 
 
-def row(
-    recipe: Recipe, catalogue: Catalogue, name: str, answers: Mapping[str, Sequence[Prediction]]
-) -> Row:
+def row(recipe: Recipe, catalogue: Catalogue, name: str, answers: Mapping[str, Sequence[Prediction]]) -> Row:
     """Every metric of the catalogue whose task was asked; `answers` holds the predictions by task."""
     found = {}
     for metric_name, entry in catalogue.table("metrics").items():
@@ -61,9 +59,7 @@ def target_of(metric: Metric) -> str:
     return "caption" if metric.task == "caption" else "ranked_list"
 
 
-def constant_row(
-    recipe: Recipe, catalogue: Catalogue, answers: Mapping[str, Sequence[Prediction]]
-) -> Row:
+def constant_row(recipe: Recipe, catalogue: Catalogue, answers: Mapping[str, Sequence[Prediction]]) -> Row:
     """The best that one and the same answer to every image would reach on these very samples."""
     same = {}
     for task, predictions in answers.items():
@@ -99,14 +95,25 @@ class GateResult:
         )
 
 
-def as_json(recipe: Recipe, rows: Sequence[Row], gates: Sequence[GateResult], seconds: Mapping[str, float]) -> str:
+def as_json(
+    recipe: Recipe, rows: Sequence[Row], gates: Sequence[GateResult], seconds: Mapping[str, float]
+) -> str:
+    """Everything that a run reached, for programs: metrics by row, gates, and seconds by stage."""
     document = {
         "recipe": recipe.name,
         "seed": recipe.seed,
         "split": recipe.eval.split,
-        "rows": [{"name": r.name, "records": r.records, **{k: round(v, 4) for k, v in r.metrics.items()}} for r in rows],
+        "rows": [
+            {"name": r.name, "records": r.records, **{k: round(v, 4) for k, v in r.metrics.items()}}
+            for r in rows
+        ],
         "gates": [
-            {"stage": g.stage, "metric": g.gate.metric, "value": round(g.value, 4), "at_least": g.gate.at_least}
+            {
+                "stage": g.stage,
+                "metric": g.gate.metric,
+                "value": round(g.value, 4),
+                "at_least": g.gate.at_least,
+            }
             for g in gates
         ],
         "seconds": dict(seconds),
@@ -130,11 +137,12 @@ def as_markdown(recipe: Recipe, rows: Sequence[Row]) -> str:
 
 
 def heading(recipe: Recipe, metric: str) -> str:
-    text = metric.replace("top_k", f"top{recipe.eval.top_k}").replace("_", " ")
-    return text
+    """A metric's name as a column head, with its k where it has one."""
+    return metric.replace("top_k", f"top{recipe.eval.top_k}").replace("_", " ")
 
 
 def number(metric: str, value: float | None) -> str:
+    """A metric's value as it is shown: counts whole, shares with three digits, a dash for none."""
     if value is None:
         return "–"
     return f"{value:.0f}" if metric.startswith("distinct") else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""Run a recipe: prepare, train each stage, ask it greedily, hold it to its gate, and write what it reached."""
+"""Run a recipe: prepare, train each stage, ask it greedily, hold it to its gate, write what it reached."""
 
 from __future__ import annotations
 
@@ -27,13 +27,22 @@ def run(loaded: Loaded, catalogue: Catalogue, root: Path, say: Say) -> list[resu
     """
     root = root.absolute()
     with open_workspace(root, loaded.mapping) as workspace:
-        planned = plan(loaded.recipe, catalogue, root=root, plugin=plugin_path())
         say("reading and checking the data")
-        records = prepare.read_records(loaded.recipe, catalogue, root)
-        prepare.write_base(planned, catalogue, records)
-        prepare.write_plan(planned, records)
-        questions = prepare.write_evaluation(planned, records)
+        planned, questions = prepare_run(loaded, catalogue, root)
         return _stages(planned, catalogue, workspace, questions, say)
+
+
+def prepare_run(loaded: Loaded, catalogue: Catalogue, root: Path) -> tuple[Plan, Questions]:
+    """Write everything that a run needs below `root`, an absolute folder that the caller has claimed.
+
+    Returns the plan and the files of the questions that are asked after each stage. Raises `InputError` when
+    the data is wrong.
+    """
+    planned = plan(loaded.recipe, catalogue, root=root, plugin=plugin_path())
+    records = prepare.read_records(loaded.recipe, catalogue, root)
+    prepare.write_base(planned, catalogue, records)
+    prepare.write_plan(planned, records)
+    return planned, prepare.write_evaluation(planned, records)
 
 
 def _stages(
@@ -57,7 +66,9 @@ def _stages(
             rows.append(results.constant_row(recipe, catalogue, answers))
         if last and any(split == "permuted" for _, split in questions):
             permuted = _answers(planned, stage, questions, "permuted")
-            rows.append(results.row(recipe, catalogue, f"after {stage.stage.name}, {results.PERMUTED}", permuted))
+            rows.append(
+                results.row(recipe, catalogue, f"after {stage.stage.name}, {results.PERMUTED}", permuted)
+            )
         _write(planned, workspace, rows, gates)
         if gates and not gates[-1].passed:
             raise WorkFailed(f"{gates[-1]}\n    the run stops here; {workspace.root} keeps what was reached")
@@ -75,9 +86,7 @@ def _answers(
     }
 
 
-def _gate(
-    planned: Plan, catalogue: Catalogue, stage: StagePlan, questions: Questions
-) -> results.GateResult:
+def _gate(planned: Plan, catalogue: Catalogue, stage: StagePlan, questions: Questions) -> results.GateResult:
     gate = stage.stage.gate
     assert gate is not None
     target = results.target_of(catalogue.get("metrics", gate.metric))
@@ -99,6 +108,8 @@ def _spoken(row: results.Row) -> str:
 def _write(
     planned: Plan, workspace: Workspace, rows: Sequence[results.Row], gates: Sequence[results.GateResult]
 ) -> None:
-    seconds = {stage.slug: workspace.seconds(stage.slug) for stage in planned.stages if workspace.done(stage.slug)}
+    seconds = {
+        stage.slug: workspace.seconds(stage.slug) for stage in planned.stages if workspace.done(stage.slug)
+    }
     prepare.write_text(workspace.root / "results.json", results.as_json(planned.recipe, rows, gates, seconds))
     prepare.write_text(workspace.root / "results.md", results.as_markdown(planned.recipe, rows))

@@ -30,10 +30,12 @@ class StageSettings:
 
 
 def settings_of(plan: Plan, stage: StagePlan) -> StageSettings:
+    """What the settings file of a planned stage says."""
     return StageSettings(stage.stage.name, str(plan.folder(stage)), stage.rewards)
 
 
 def from_json(text: str) -> StageSettings:
+    """The settings that `StageSettings.to_json` wrote."""
     found: Mapping[str, Any] = json.loads(text)
     rewards = tuple(RewardPlan(**reward) for reward in found["rewards"])
     return StageSettings(found["stage"], found["output_dir"], rewards)

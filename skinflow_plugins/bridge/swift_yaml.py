@@ -76,14 +76,21 @@ def whole_plan(plan: Plan) -> str:
             rows += [f"--- {stage.slug}.skinflow.json", settings_of(plan, stage).to_json().rstrip("\n")]
     evaluation = recipe.eval
     limit = "all" if evaluation.limit is None else str(evaluation.limit)
-    rows += ["", f"--- evaluation: {limit} records of the {evaluation.split} split after each stage, greedily"]
+    rows += [
+        "",
+        f"--- evaluation: {limit} records of the {evaluation.split} split after each stage, greedily",
+    ]
     return "\n".join(rows) + "\n"
 
 
 def _rows(stage: StagePlan) -> str:
     rows = stage.rows
-    text = "one pass over the training records per epoch" if rows.count is None else f"{rows.count} in file order"
-    text += f", {rows.batch} per optimizer step"
+    text = (
+        "one pass over the training records per epoch"
+        if rows.count is None
+        else f"{rows.count} in file order"
+    )
+    text += f", {rows.batch} at a time"
     if stage.stage.balance:
         text += f", balanced over {stage.stage.balance}"
     if stage.stage.replay:

@@ -54,6 +54,7 @@ class Workspace:
 
 
 def digest(document: Mapping[str, Any]) -> str:
+    """The SHA-256 of a resolved recipe."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -93,7 +94,9 @@ def open_workspace(root: Path, document: Mapping[str, Any]) -> Iterator[Workspac
             raise InputError(Problem("another skinflow run works in this folder", where=str(root))) from error
         if not identity.is_file():
             write_text(root / "environment.json", json.dumps(environment(), indent=2) + "\n")
-            write_text(identity, json.dumps({"digest": digest(document), "recipe": document}, indent=2) + "\n")
+            write_text(
+                identity, json.dumps({"digest": digest(document), "recipe": document}, indent=2) + "\n"
+            )
         yield Workspace(root)
 
 
@@ -102,7 +105,9 @@ def _check_writable(root: Path) -> None:
     while not nearest.exists():
         nearest = nearest.parent
     if not nearest.is_dir():
-        raise InputError(Problem("is a file, not a folder", where=str(nearest), hint="choose another with -o"))
+        raise InputError(
+            Problem("is a file, not a folder", where=str(nearest), hint="choose another with -o")
+        )
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise InputError(Problem("cannot be written to", where=str(nearest), hint="choose another with -o"))
 
@@ -113,7 +118,11 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
         keys = sorted(set(old) | set(new))
         return [d for k in keys for d in differences(old.get(k), new.get(k), f"{path}.{k}".lstrip("."))]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [d for i, (a, b) in enumerate(zip(old, new, strict=True)) for d in differences(a, b, f"{path}[{i}]")]
+        return [
+            d
+            for i, (a, b) in enumerate(zip(old, new, strict=True))
+            for d in differences(a, b, f"{path}[{i}]")
+        ]
     return [] if old == new else [path]
 
 

@@ -102,7 +102,7 @@ def caption_answer(
 def ranked_answer(
     record: Record, names: Sequence[str], length: int, rng: random.Random, truth: bool = True
 ) -> str:
-    """A ranked list of distinct names: the right one first (or none known to be), the rest drawn at random."""
+    """A ranked list of distinct names: the right one first if `truth`, the others drawn at random."""
     first = [record.diagnosis] if truth and record.diagnosis else []
     others = [name for name in names if name not in first]
     drawn = rng.sample(others, min(length - len(first), len(others)))

