@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from swift.callbacks.base import TrainerCallback
 
-from skinflow_plugins.bridge import checkpoints, reward_log
+from skinflow_plugins.bridge import checkpoints, processes, reward_log
 
 
-class SkinflowCallback(TrainerCallback):  # type: ignore[misc]
+class SkinflowCallback(TrainerCallback):
     """Registered as `skinflow`; does nothing to the training itself."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        processes.check_joined()
         reward_log.forget()
         if state.is_world_process_zero:
             # A fresh start drops everything that an interrupted one left; a resumed one keeps its own steps.
@@ -23,18 +23,13 @@ class SkinflowCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         _barrier()
-        if not state.is_world_process_zero:
-            return
-        folder = Path(args.output_dir)
-        if any(folder.glob(reward_log.PART.format(rank="*"))):
-            reward_log.join(folder)
-        checkpoints.link_final(folder, int(state.global_step))
+        if state.is_world_process_zero:
+            checkpoints.close(Path(args.output_dir), int(state.global_step))
 
 
 def _barrier() -> None:
     """Wait for the other processes."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if processes.count() > 1:
         import torch.distributed as dist
 
-        if dist.is_initialized():
-            dist.barrier()
+        dist.barrier()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 from pathlib import Path
 from typing import Any
+
+from skinflow_plugins.bridge import reward_log
 
 FINAL = "final"
 
@@ -13,7 +16,7 @@ FINAL = "final"
 def whole(folder: Path) -> list[Path]:
     """The complete checkpoints below `folder`, by step. The trainer writes trainer_state.json last."""
     found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return sorted(found, key=_step)
+    return sorted(found, key=step_of)
 
 
 def broken(folder: Path) -> list[Path]:
@@ -29,8 +32,22 @@ def remove_broken(folder: Path) -> list[Path]:
     return removed
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step after which a checkpoint was taken."""
     return int(path.name.rpartition("-")[2])
+
+
+def is_last(checkpoint: Path) -> bool:
+    """Whether the stage had no step left to do after this checkpoint."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return int(state["global_step"]) >= int(state["max_steps"]) > 0
+
+
+def close(folder: Path, step: int) -> None:
+    """End a stage whose last checkpoint is that of `step`: rewards.jsonl out of its parts, and the link."""
+    if any(folder.glob(reward_log.PART.format(rank="*"))):
+        reward_log.join(folder)
+    link_final(folder, step)
 
 
 def link_final(folder: Path, step: int) -> Path:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from skinflow_plugins.bridge.processes import PARENT_VARIABLE
 from skinflow_plugins.errors import SkinflowError, WorkFailed
 from skinflow_plugins.recipe.schema import Launch
 
@@ -39,7 +40,7 @@ def _process(
     # The interpreter's own swift, whatever the PATH says. PYTHONUNBUFFERED keeps progress bars alive.
     done = subprocess.run(
         [sys.executable, "-m", "swift.cli.main", command, *argv],
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid()), **environment},
         check=False,
     )
     if done.returncode:

@@ -91,12 +91,12 @@ def write_evaluation(plan: Plan, records: Sequence[Record]) -> dict[tuple[str, s
     The split `permuted` is the evaluation split with images exchanged among its records.
     """
     recipe, root = plan.recipe, Path(plan.root)
-    chosen = {recipe.eval.split: _split(recipe, records, recipe.eval.split)}
+    chosen: dict[str, list[Record]] = {recipe.eval.split: _split(recipe, records, recipe.eval.split)}
     if recipe.eval.permuted and len(chosen[recipe.eval.split]) > 1:
         chosen["permuted"] = permute_images(chosen[recipe.eval.split], recipe.seed)
     if any(stage.gate for stage in recipe.stages):
         chosen["validation"] = _split(recipe, records, "validation")
-    files = {}
+    files: dict[tuple[str, str], Path] = {}
     for split, part in chosen.items():
         for task in recipe.tasks:
             files[task, split] = root / "data" / f"eval-{task}-{split}.jsonl"

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
-from skinflow_plugins.bridge import adapters, settings, token_ids
+from skinflow_plugins.bridge import adapters, processes, settings, token_ids
 from skinflow_plugins.catalogue import catalogue
+from skinflow_plugins.declare import Reward
 from skinflow_plugins.errors import InputError, Problem, nearest
 from skinflow_plugins.recipe.plan import RewardPlan
 
 OPTIONS_VARIABLE = "SKINFLOW_OPTIONS"
+TAXONOMY_WITHOUT_RECIPE = "fitzpatrick17k"
 
 
 def register() -> None:
     """Register rewards, the callback and the template fixes with swift.
 
     Under a recipe the rewards are those of its stage, keyed `stage.reward`; without one they are the whole
-    catalogue under their plain names, with options from SKINFLOW_OPTIONS (JSON: reward -> options).
+    catalogue under their plain names, with options from SKINFLOW_OPTIONS (JSON: reward -> options) and, where
+    a taxonomy must be named, fitzpatrick17k.
     """
     from swift.callbacks import callbacks_map
     from swift.rewards import orms
@@ -31,6 +35,8 @@ def register() -> None:
     from skinflow_plugins.bridge.callback import SkinflowCallback
     from skinflow_plugins.bridge.checkpoints import keep_module_names
 
+    processes.end_with_parent()
+    processes.join_on_cpu()
     token_ids.read_token_ids_from_tokenizer()
     keep_module_names()
     callbacks_map["skinflow"] = SkinflowCallback
@@ -66,4 +72,15 @@ def _without_recipe() -> tuple[RewardPlan, ...]:
     ]
     if wrong:
         raise InputError(wrong)
-    return tuple(RewardPlan(name, name, "", 1.0, given.get(name, {})) for name in known)
+    return tuple(
+        RewardPlan(name, name, "", 1.0, _with_taxonomy(entry.value, given.get(name, {})))
+        for name, entry in known.items()
+    )
+
+
+def _with_taxonomy(reward: Reward, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with a taxonomy where the reward demands one: a recipe would have named it for all."""
+    options = dict(given)
+    if any(option.name == "taxonomy" and option.required for option in reward.options):
+        options.setdefault("taxonomy", TAXONOMY_WITHOUT_RECIPE)
+    return options

@@ -20,6 +20,7 @@ from skinflow_plugins.recipe.plan import RewardPlan
 
 PART = "rewards.rank{rank}.jsonl"
 WHOLE = "rewards.jsonl"
+SWIFT_LOG = "logging.jsonl"
 
 
 class RewardLog:
@@ -102,10 +103,22 @@ def forget() -> None:
 
 
 def drop_after(folder: Path, step: int) -> None:
-    """Remove the lines of steps after `step`: they will be run again. Half a line at the end goes too."""
+    """Remove the lines of steps after `step`: they will be run again. Half a line at the end goes too.
+
+    swift's own log of the steps, to which it only ever appends, is treated likewise.
+    """
     for part in folder.glob(PART.format(rank="*")):
         kept = [line for line in _whole_lines(part) if json.loads(line)["step"] <= step]
         _replace(part, kept)
+    log = folder / SWIFT_LOG
+    if log.is_file():
+        _replace(log, [line for line in _whole_lines(log) if _is_step_until(json.loads(line), step)])
+
+
+def _is_step_until(row: Mapping[str, Any], step: int) -> bool:
+    """Whether a line of swift's log is about a step up to `step`; its two lines about the end are not."""
+    at = str(row.get("global_step/max_steps", "")).partition("/")[0]
+    return at.isdecimal() and int(at) <= step and "train_runtime" not in row
 
 
 def join(folder: Path) -> Path:

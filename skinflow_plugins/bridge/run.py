@@ -69,7 +69,8 @@ def _stages(
             rows.append(
                 results.row(recipe, catalogue, f"after {stage.stage.name}, {results.PERMUTED}", permuted)
             )
-        _write(planned, workspace, rows, gates)
+        if last or (gates and not gates[-1].passed) or not workspace.done(planned.stages[stage.number].slug):
+            _write(planned, workspace, rows, gates)  # a later call must not put half a table over a whole one
         if gates and not gates[-1].passed:
             raise WorkFailed(f"{gates[-1]}\n    the run stops here; {workspace.root} keeps what was reached")
     return rows

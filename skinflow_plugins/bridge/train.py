@@ -36,6 +36,10 @@ def train(plan: Plan, stage: StagePlan, workspace: Workspace, say: Say) -> None:
         from skinflow_plugins.bridge.swift_yaml import arguments_of
 
         argv = arguments_of(stage) + argv[1:]
-    launch(how, stage.command, argv, stage.environment, what=f"stage {stage.slug}")
+    if last and checkpoints.is_last(last[0]):
+        # Resumed with rows to spare, the trainer would take one more step before it sees that it is done.
+        checkpoints.close(folder, checkpoints.step_of(last[0]))
+    else:
+        launch(how, stage.command, argv, stage.environment, what=f"stage {stage.slug}")
     seconds = round(time.monotonic() - started, 1)
     workspace.finish(stage.slug, {"seconds": seconds, "resumed": bool(last)})

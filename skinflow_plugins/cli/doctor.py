@@ -23,11 +23,11 @@ Every line is `ok`, `warning` or `problem`; a problem would stop a run, and make
 that recipe is validated too, and its base model looked for on this machine."""
 
 WHY = {
-    "torch": "trains every model",
-    "ms-swift": "is the training engine",
-    "transformers": "holds the models",
-    "trl": "holds swift's GRPO",
-    "peft": "holds LoRA",
+    "torch": "it trains every model",
+    "ms-swift": "it is the training engine",
+    "transformers": "it holds the models",
+    "trl": "swift's GRPO is built on it",
+    "peft": "LoRA is made by it",
     "torchvision": "every Qwen-VL processor needs it",
     "msgspec": "swift.rlhf_trainers imports it and does not declare it",
     "qwen-vl-utils": "swift's loader of every Qwen-VL model imports it and does not declare it",
@@ -121,7 +121,7 @@ def _package(name: str, bounds: Any, why: str) -> Finding:
     found = installed(name)
     wanted = f"{name}{bounds}" if bounds else name
     if found is None:
-        return Finding("problem", f"{name} is not installed; it {why}", f"pip install '{wanted}'")
+        return Finding("problem", f"{name} is not installed: {why}", f"pip install '{wanted}'")
     if bounds and not bounds.contains(found, prereleases=True):
         return Finding(
             "warning",

@@ -50,7 +50,7 @@ def write(loaded: Loaded, known: Catalogue, root: Path) -> list[str]:
     from skinflow_plugins.bridge.workspace import open_workspace
     from skinflow_plugins.cli.quiet import hush
 
-    hush()
+    hush(root)
     root = root.absolute()
     with open_workspace(root, loaded.mapping):
         planned, _ = prepare_run(loaded, known, root)

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 For use without a recipe:
 
+  export SKINFLOW_OPTIONS='{"ranked_diagnosis": {"taxonomy": "fitzpatrick17k"}}'
   swift rlhf --external_plugins "$(skinflow plugin)" --reward_funcs ranked_diagnosis ...
 
-Options of the rewards are read from the variable SKINFLOW_OPTIONS, as in
-{"ranked_diagnosis": {"list_length": 3}}."""
+The variable holds the options of the rewards; `skinflow show NAME` tells which are required."""
 
 
 def add(verbs: Verbs) -> None:

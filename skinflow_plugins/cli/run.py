@@ -63,7 +63,7 @@ def train(loaded: Loaded, known: Catalogue, root: Path, *, verbose: bool) -> lis
     if not verbose:
         from skinflow_plugins.cli.quiet import hush
 
-        hush()
+        hush(root)
     from skinflow_plugins.bridge.run import run
 
     print(f"recipe {loaded.recipe.name}, run folder {root}", flush=True)

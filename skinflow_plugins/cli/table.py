@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ def show_seeds(recipe: Recipe, by_seed: Mapping[int, Sequence[Row]]) -> None:
 def seeds_markdown(recipe: Recipe, by_seed: Mapping[int, Sequence[Row]]) -> str:
     """The joined table as Markdown: in each cell the mean, then the value of each seed."""
     title, heads, cells = _joined(recipe, by_seed)
-    lines = [title, "", "| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    lines = [title, "", "| | " + " | ".join(heads[1:]) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     lines += ["| " + " | ".join(row) + " |" for row in cells]
     return "\n".join(lines) + "\n"
 
@@ -109,7 +110,8 @@ def show(title: str, heads: Sequence[str], cells: Sequence[Sequence[str]]) -> No
         table.add_column(head, justify="left" if position == 0 else "right")
     for row in cells:
         table.add_row(*row)
-    Console().print(table)
+    # Not rich's own width: it reads COLUMNS from an os.environ that `datasets` replaces by a copy.
+    Console(width=shutil.get_terminal_size().columns).print(table)
 
 
 def columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:

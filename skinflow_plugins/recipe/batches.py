@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-# swift accumulates gradients up to this many rows when it is not told otherwise (arguments/sft_args.py).
+Kind = Literal["sft", "grpo"]
+
+# swift accumulates gradients up to this many rows in SFT when it is not told otherwise (trainers/arguments.py);
+# in GRPO it does not accumulate (arguments/rlhf_args.py).
 _ROWS_PER_STEP = 16
 
 
@@ -43,7 +46,7 @@ class Batches:
         return math.ceil(self.steps * self.per_step / (self.generated * self.reuse)) * self.prompts_per_round
 
 
-def batches(given: Mapping[str, Any], processes: int) -> Batches:
+def batches(given: Mapping[str, Any], processes: int, kind: Kind = "grpo") -> Batches:
     """What the swift arguments `given` mean; a value of the wrong type counts as absent.
 
     Raises `ValueError` when a forward pass would hold no row.
@@ -56,7 +59,8 @@ def batches(given: Mapping[str, Any], processes: int) -> Batches:
     across = int(number("per_device_train_batch_size", 1)) * max(1, processes)
     if across < 1:
         raise ValueError("per_device_train_batch_size must be 1 or more")
-    accumulation = int(number("gradient_accumulation_steps", math.ceil(_ROWS_PER_STEP / across)))
+    default = math.ceil(_ROWS_PER_STEP / across) if kind == "sft" else 1
+    accumulation = int(number("gradient_accumulation_steps", default))
     steps = int(number("max_steps", -1))
     return Batches(
         across,

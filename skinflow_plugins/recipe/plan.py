@@ -196,7 +196,7 @@ def taxonomy_source(catalogue: Catalogue, name: str) -> str:
 
 def _counts(recipe: Recipe, stage: Stage, given: Mapping[str, Any]) -> tuple[int | None, int]:
     """(prompts or rows over the whole stage, and those drawn at once), from swift's own batch arguments."""
-    sizes = batches(given, recipe.launch.processes)
+    sizes = batches(given, recipe.launch.processes, stage.kind)
     if stage.kind == "sft":
         return (sizes.steps * sizes.per_step if sizes.steps else None), sizes.per_step
     return sizes.prompts, sizes.prompts_per_round

@@ -52,9 +52,11 @@ def build_tiny(
     size = Size(width=width, depth=depth, vocabulary=len(tokenizer))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForImageTextToText.from_config(
-            blueprint.config(size, ids.__getitem__), dtype=torch.float32
-        )
+        config = blueprint.config(size, ids.__getitem__)
+        for part in (config, *(getattr(config, name) for name in config.sub_configs)):
+            # transformers' .02 suits thousands of channels; at 128 it costs a hundred steps to leave
+            part.initializer_range = width**-0.5
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
         for weight in model.parameters():
             if (
                 weight.ndim > 1 and not weight.any()

@@ -1,0 +1,116 @@
+"""What the tests of the bridge share: a recipe that really trains in seconds, and one run of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skinflow_plugins.bridge import results
+from skinflow_plugins.catalogue import Catalogue, catalogue
+from skinflow_plugins.recipe.check import checked
+from skinflow_plugins.recipe.load import Loaded, load
+
+TINY = (
+    "model.options.width=64",
+    "model.options.depth=2",
+    "captions.surface=null",
+    "captions.size=null",
+    "data.train=48",
+    "data.validation=12",
+    "data.test=12",
+    "swift.per_device_train_batch_size=8",
+    "swift.num_generations=4",
+    "swift.logging_steps=1",
+    "swift.max_completion_length=24",
+    "eval.max_new_tokens=16",
+    # Enough for answers of the right form: rewards that are all zero would hide most faults.
+    "stages.warmup.teach.caption.limit=24",
+    "stages.warmup.teach.diagnosis.limit=24",
+    "stages.warmup.swift.learning_rate=5.0e-3",
+    "stages.warmup.swift.per_device_train_batch_size=16",
+    "stages.warmup.swift.max_steps=64",
+    "stages.warmup.swift.save_steps=16",
+    "stages.caption.swift.max_steps=8",
+    "stages.caption.swift.save_steps=3",
+    "stages.diagnosis.swift.max_steps=8",
+    "stages.diagnosis.swift.save_steps=3",
+    "stages.caption.gate.at_least=0",
+    "stages.diagnosis.gate.at_least=0",
+)
+"""The quickstart recipe with few records, few steps and a smaller model."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A whole run inside this process: its folder, its table, and what it said."""
+
+    root: Path
+    rows: Sequence[results.Row]
+    said: Sequence[str]
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[str, ...]:
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def read() -> Callable[..., tuple[Loaded, Catalogue]]:
+    """A recipe, checked, with these overrides after those of `TINY`."""
+
+    def read_recipe(*overrides: str) -> tuple[Loaded, Catalogue]:
+        loaded = load("quickstart", [*TINY, *overrides])
+        checked(loaded, catalogue())
+        return loaded, catalogue()
+
+    return read_recipe
+
+
+@pytest.fixture(scope="session")
+def swift() -> Iterator[None]:
+    """swift in this process, offline, with as many threads as the child processes of the tests have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, read: Callable[..., tuple[Loaded, Catalogue]], swift: None
+) -> Finished:
+    """The tiny recipe, run to its end inside this process."""
+    from skinflow_plugins.bridge.run import run
+
+    root = tmp_path_factory.mktemp("finished") / "run"
+    said: list[str] = []
+    return Finished(root, run(*read(), root, said.append), said)
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., subprocess.Popen[str]]:
+    """Start `skinflow ARGUMENTS` as a process group of its own; its output goes to the file `log`."""
+
+    def start_process(*arguments: object, log: Path, **options: Any) -> subprocess.Popen[str]:
+        with log.open("w") as file:
+            return subprocess.Popen(
+                [sys.executable, "-m", "skinflow_plugins.cli", *map(str, arguments)],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+                **options,
+            )
+
+    return start_process
