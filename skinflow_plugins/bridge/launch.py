@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from skinflow_plugins.bridge.processes import PARENT_VARIABLE
@@ -82,8 +81,3 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def swift_file(path: Path) -> list[str]:
-    """The first argument of `swift`: a YAML file, exactly as a user would type it."""
-    return [str(path)]

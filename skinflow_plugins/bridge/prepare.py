@@ -53,7 +53,7 @@ def _with_schema(recipe: Recipe, record: Record) -> Record:
 
 def _check_captions(recipe: Recipe, records: Sequence[Record]) -> list[Problem]:
     """A field that the recipe asks for and no record has is a misspelling of one side."""
-    if not any(task.target == "caption" for task in recipe.tasks.values()):
+    if not records or not any(task.target == "caption" for task in recipe.tasks.values()):
         return []
     there = {name for record in records for name in record.caption}
     return [

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -67,8 +68,8 @@ def open_workspace(root: Path, document: Mapping[str, Any]) -> Iterator[Workspac
     """
     identity = root / "run.json"
     _check_writable(root)
-    if identity.is_file():
-        found = json.loads(identity.read_text(encoding="utf-8"))
+    found, fresh = _read(identity), not root.exists()
+    if found is not None:
         if found["recipe"] != document:
             raise InputError(
                 Problem(
@@ -97,7 +98,22 @@ def open_workspace(root: Path, document: Mapping[str, Any]) -> Iterator[Workspac
             write_text(
                 identity, json.dumps({"digest": digest(document), "recipe": document}, indent=2) + "\n"
             )
-        yield Workspace(root)
+        try:
+            yield Workspace(root)
+        except InputError:
+            # Nothing was trained, so the folder must not stay claimed for a recipe that is about to be mended.
+            if fresh and not (root / "stages").exists():
+                shutil.rmtree(root)
+            raise
+
+
+def _read(identity: Path) -> Mapping[str, Any] | None:
+    """What run.json says; None when there is none of ours."""
+    try:
+        found = json.loads(identity.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("recipe"), dict) else None
 
 
 def _check_writable(root: Path) -> None:

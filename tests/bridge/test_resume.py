@@ -77,9 +77,7 @@ def test_a_killed_run_ends_like_an_undisturbed_one(
         if stage != "1-warmup":
             assert (ours / "rewards.jsonl").read_bytes() == (theirs / "rewards.jsonl").read_bytes()
         for name in ("final", *(path.name for path in theirs.glob("checkpoint-*"))):
-            weights, expected = (
-                load_file(folder / name / "model.safetensors") for folder in (ours, theirs)
-            )
+            weights, expected = (load_file(folder / name / "model.safetensors") for folder in (ours, theirs))
             assert all(weights[key].equal(value) for key, value in expected.items())
         assert steps(ours) == steps(theirs)
     assert names(root) == names(finished.root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections import Counter, defaultdict
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from skinflow_plugins.bridge import register
 from skinflow_plugins.bridge.run import run
 from skinflow_plugins.errors import WorkFailed
 
@@ -182,21 +184,24 @@ def test_a_missed_gate_stops_the_run_and_says_by_how_much(
 
 
 def test_a_reward_that_fails_stops_the_run_and_names_the_sample(
-    read: Callable[..., Any], tmp_path: Path, finished: Any, monkeypatch: pytest.MonkeyPatch
+    read: Callable[..., Any], tmp_path: Path, swift: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dataclasses
-
-    from skinflow_plugins.bridge import register
-
     loaded, known = read("stages.warmup.swift.max_steps=2", "stages.caption.swift.max_steps=2")
     original = register.catalogue()
 
+    def infinite(answer: str, *, form: str, **sample: Any) -> float:
+        """Nonsense."""
+        return float("inf")
+
     class Broken:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(original, name)
+
         def get(self, kind: str, name: str) -> Any:
             reward = original.get(kind, name)
             if name != "format":
                 return reward
-            return dataclasses.replace(reward, function=lambda answer, **_: float("inf"), batched=False)
+            return dataclasses.replace(reward, function=infinite)
 
     monkeypatch.setattr(register, "catalogue", Broken)
     with pytest.raises(WorkFailed, match=r"reward 'format' on sample train-\d+ returned inf"):
