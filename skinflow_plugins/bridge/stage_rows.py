@@ -44,7 +44,7 @@ def _taught(
     for prompt in _in_order(plan, pool, rng):
         task, teach = recipe.tasks[prompt.task], plan.stage.teach[prompt.task]
         if task.target == "caption":
-            answer = caption_answer(prompt.record, recipe.captions, teach.random, rng)
+            answer = caption_answer(prompt.record, recipe.captions, teach.random, rng, teach.share)
         else:
             answer = ranked_answer(prompt.record, names, task.length, rng, truth=teach.random is False)
         rows.append(taught_row(prompt, task.prompt, answer))

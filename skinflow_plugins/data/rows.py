@@ -84,15 +84,17 @@ def caption_answer(
     fields: Mapping[str, Sequence[str]],
     random_fields: bool | Sequence[str] = False,
     rng: random.Random | None = None,
+    share: float = 1.0,
 ) -> str:
     """The reference caption, `field: value` in schema order; fields that the record lacks are left out.
 
-    Fields in `random_fields` (all of them for True) take a value drawn uniformly: form without truth.
+    Fields in `random_fields` (all of them for True) take, with the chance `share`, a value drawn uniformly:
+    form without truth.
     """
     parts = []
     for name, values in fields.items():
         drawn = random_fields is True or (random_fields is not False and name in random_fields)
-        if drawn and rng is not None:
+        if drawn and rng is not None and rng.random() < share:
             parts.append(f"{name}: {rng.choice(list(values))}")
         elif record.caption.get(name):
             parts.append(f"{name}: {', '.join(record.caption[name])}")

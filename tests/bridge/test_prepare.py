@@ -99,15 +99,8 @@ def test_all_problems_at_once(read: Read, tmp_path: Path) -> None:
     Path(records[0].image).unlink()
     records[1] = Record(records[0].id, records[1].image, "test", "psoriasis", records[1].caption)
     told = "\n".join(problems(read, tmp_path / "run", records, "captions.color=[red, brown]"))
-    assert all(
-        part in told
-        for part in (
-            "no such image file",
-            "the id 'r0' occurs 2 times",
-            "field 'color'",
-            "a gate needs records",
-        )
-    )
+    for part in ("no such image file", "the id 'r0' occurs 2 times", "caption field 'color'", "a gate needs"):
+        assert part in told
 
 
 def test_a_folder_that_was_there_keeps_what_it_had(read: Read, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A tiny Qwen2.5-VL: window blocks, then one block with full attention; 16 tokens for 56 x 56 pixels."""
+"""A tiny Qwen2.5-VL: window blocks, then one with full attention; 16 tokens for 56 x 56 pixels."""
 
 from transformers import (
     PreTrainedTokenizerFast,
@@ -22,7 +22,7 @@ def _config(size: Size, ids: TokenIds) -> Qwen2_5_VLConfig:
         "intermediate_size": 2 * size.width,
         "num_heads": size.heads,
         "patch_size": PATCH,
-        "window_size": 4 * PATCH,  # four windows in a 56 x 56 image
+        "window_size": 8 * PATCH,  # one window in a 56 x 56 image: each more is a small attention call
         "fullatt_block_indexes": [size.depth - 1],
         "out_hidden_size": size.width,
     }
