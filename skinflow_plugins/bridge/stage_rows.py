@@ -18,6 +18,7 @@ from skinflow_plugins.data.rows import (
     ranked_answer,
     shuffled_forever,
     taught_row,
+    with_random_caption,
 )
 from skinflow_plugins.recipe.plan import StagePlan
 from skinflow_plugins.recipe.schema import Recipe, Stage
@@ -44,7 +45,9 @@ def _taught(
     for prompt in _in_order(plan, pool, rng):
         task, teach = recipe.tasks[prompt.task], plan.stage.teach[prompt.task]
         if task.target == "caption":
-            answer = caption_answer(prompt.record, recipe.captions, teach.random, rng, teach.share)
+            drawn = recipe.captions if teach.random is True else teach.random or ()
+            shown = with_random_caption(prompt.record, train, drawn, teach.share, rng)
+            answer = caption_answer(shown, recipe.captions)
         else:
             answer = ranked_answer(prompt.record, names, task.length, rng, truth=teach.random is False)
         rows.append(taught_row(prompt, task.prompt, answer))

@@ -101,7 +101,7 @@ def open_workspace(root: Path, document: Mapping[str, Any]) -> Iterator[Workspac
         try:
             yield Workspace(root)
         except InputError:
-            # Nothing was trained, so the folder must not stay claimed for a recipe that is about to be mended.
+            # Nothing was trained: the folder must not stay claimed for a recipe that is about to be mended.
             if fresh and not (root / "stages").exists():
                 shutil.rmtree(root)
             raise

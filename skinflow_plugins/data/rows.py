@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import json
 import random
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -79,26 +79,25 @@ def taught_row(prompt: Prompt, question: str, answer: str) -> dict[str, Any]:
     return row
 
 
-def caption_answer(
-    record: Record,
-    fields: Mapping[str, Sequence[str]],
-    random_fields: bool | Sequence[str] = False,
-    rng: random.Random | None = None,
-    share: float = 1.0,
-) -> str:
-    """The reference caption, `field: value` in schema order; fields that the record lacks are left out.
+def caption_answer(record: Record, fields: Iterable[str]) -> str:
+    """The reference caption, `field: value` in the order of `fields`; what the record lacks is left out."""
+    known = ((name, record.caption.get(name)) for name in fields)
+    return CAPTION_SEPARATOR.join(f"{name}: {', '.join(values)}" for name, values in known if values)
 
-    Fields in `random_fields` (all of them for True) take, with the chance `share`, a value drawn uniformly:
-    form without truth.
+
+def with_random_caption(
+    record: Record, donors: Sequence[Record], fields: Iterable[str], share: float, rng: random.Random
+) -> Record:
+    """The record with caption values that, each with the chance `share`, are another record's.
+
+    Drawn from `donors` and not from the schema, the values keep their frequencies: what can be learnt is the
+    form and the most frequent value, and of the truth only what is left below a share of 1.
     """
-    parts = []
-    for name, values in fields.items():
-        drawn = random_fields is True or (random_fields is not False and name in random_fields)
-        if drawn and rng is not None and rng.random() < share:
-            parts.append(f"{name}: {rng.choice(list(values))}")
-        elif record.caption.get(name):
-            parts.append(f"{name}: {', '.join(record.caption[name])}")
-    return CAPTION_SEPARATOR.join(parts)
+    caption = dict(record.caption)
+    for name in fields:
+        if rng.random() < share:
+            caption[name] = rng.choice(donors).caption.get(name, ())
+    return dataclasses.replace(record, caption=caption)
 
 
 def ranked_answer(

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 Kind = Literal["sft", "grpo"]
 
-# swift accumulates gradients up to this many rows in SFT when it is not told otherwise (trainers/arguments.py);
-# in GRPO it does not accumulate (arguments/rlhf_args.py).
+# Unless told otherwise, swift accumulates gradients up to this many rows in SFT (trainers/arguments.py) and
+# not at all in GRPO (arguments/rlhf_args.py).
 _ROWS_PER_STEP = 16
 
 

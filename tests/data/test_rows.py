@@ -23,6 +23,7 @@ from skinflow_plugins.data.rows import (
     ranked_answer,
     shuffled_forever,
     taught_row,
+    with_random_caption,
 )
 
 SEEDS = st.integers(0, 2**32)
@@ -138,23 +139,28 @@ def test_a_true_caption_says_what_is_known_in_schema_order(caption: dict[str, tu
 def test_random_fields_do_not_depend_on_the_truth(
     seed: int, one: dict[str, tuple[str, ...]], other: dict[str, tuple[str, ...]]
 ) -> None:
-    def answer(caption: dict[str, tuple[str, ...]], fields: bool | list[str]) -> dict[str, str]:
-        text = caption_answer(record(0, caption=caption), FIELDS, fields, random.Random(seed))
-        return dict(part.split(": ") for part in text.split("; ") if part)
+    donors = [record(i, caption={name: (v[i % len(v)],) for name, v in FIELDS.items()}) for i in range(5)]
 
-    assert answer(one, True) == answer(other, True)
-    assert list(answer(one, True)) == list(FIELDS)
-    some = [answer(caption, ["colour", "size"]) for caption in (one, other)]
+    def shown(caption: dict[str, tuple[str, ...]], fields: list[str]) -> Record:
+        return with_random_caption(record(0, caption=caption), donors, fields, 1.0, random.Random(seed))
+
+    assert shown(one, list(FIELDS)).caption == shown(other, list(FIELDS)).caption
+    some = [shown(caption, ["colour", "size"]).caption for caption in (one, other)]
     assert some[0]["colour"] == some[1]["colour"]
     assert some[0]["size"] == some[1]["size"]
-    assert some[0].get("border") == (", ".join(one["border"]) if "border" in one else None)
+    assert some[0].get("border") == one.get("border")
 
 
-def test_random_fields_take_every_value() -> None:
+def test_random_values_keep_the_frequencies_of_the_donors_and_leave_a_share_of_the_truth() -> None:
+    donors = [record(i, caption={"colour": ("brown" if i % 4 else "red",)}) for i in range(40)]
+    truth = record(0, caption={"colour": ("blue",)})
     rng = random.Random(0)
-    seen = Counter(caption_answer(record(0), {"colour": FIELDS["colour"]}, True, rng) for _ in range(300))
-    assert set(seen) == {f"colour: {value}" for value in FIELDS["colour"]}
-    assert min(seen.values()) > 60
+    seen = Counter(
+        with_random_caption(truth, donors, ["colour"], 0.8, rng).caption["colour"][0] for _ in range(2000)
+    )
+    assert abs(seen["blue"] / 2000 - 0.2) < 0.04
+    assert abs(seen["brown"] / 2000 - 0.6) < 0.04
+    assert abs(seen["red"] / 2000 - 0.2) < 0.04
 
 
 JSON = st.recursive(
