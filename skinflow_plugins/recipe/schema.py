@@ -78,9 +78,9 @@ DEFAULT_TASKS: Mapping[str, Task] = MappingProxyType(
 class Teach:
     """`stages[i].teach.TASK`: what an SFT stage shows of a task.
 
-    `limit` caps the number of training records (None: all). `random` replaces the truth, so that only the form
-    is taught: True for the whole answer, or a list of caption fields. A caption value is then that of another
-    record drawn at random, with the chance `share`; below 1 a part of the truth is left.
+    `limit` caps the number of training records (None: all). `random` replaces the truth, so that only the
+    form is taught: True for the whole answer, or a list of caption fields. A caption value is then that of
+    another record drawn at random, with the chance `share`; below 1 a part of the truth is left.
     """
 
     limit: int | None = None

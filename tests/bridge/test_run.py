@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 from collections import Counter, defaultdict
@@ -189,10 +190,6 @@ def test_a_reward_that_fails_stops_the_run_and_names_the_sample(
     loaded, known = read("stages.warmup.swift.max_steps=2", "stages.caption.swift.max_steps=2")
     original = register.catalogue()
 
-    def infinite(answer: str, *, form: str, **sample: Any) -> float:
-        """Nonsense."""
-        return float("inf")
-
     class Broken:
         def __getattr__(self, name: str) -> Any:
             return getattr(original, name)
@@ -201,6 +198,11 @@ def test_a_reward_that_fails_stops_the_run_and_names_the_sample(
             reward = original.get(kind, name)
             if name != "format":
                 return reward
+
+            @functools.wraps(reward.function)  # with the options that the recipe gives
+            def infinite(answer: str, **sample: Any) -> float:
+                return float("inf")
+
             return dataclasses.replace(reward, function=infinite)
 
     monkeypatch.setattr(register, "catalogue", Broken)
