@@ -17,34 +17,8 @@ from skinflow_plugins.catalogue import Catalogue, catalogue
 from skinflow_plugins.recipe.check import checked
 from skinflow_plugins.recipe.load import Loaded, load
 
-TINY = (
-    "model.options.width=64",
-    "model.options.depth=2",
-    "captions.surface=null",
-    "captions.size=null",
-    "data.train=48",
-    "data.validation=12",
-    "data.test=12",
-    "swift.per_device_train_batch_size=8",
-    "swift.num_generations=4",
-    "swift.logging_steps=1",
-    "swift.max_completion_length=24",
-    "eval.max_new_tokens=16",
-    # Enough for answers of the right form: rewards that are all zero would hide most faults.
-    "stages.warmup.teach.caption.limit=24",
-    "stages.warmup.teach.diagnosis.limit=24",
-    "stages.warmup.swift.learning_rate=5.0e-3",
-    "stages.warmup.swift.per_device_train_batch_size=16",
-    "stages.warmup.swift.max_steps=64",
-    "stages.warmup.swift.save_steps=16",
-    "stages.caption.swift.max_steps=8",
-    "stages.caption.swift.save_steps=3",
-    "stages.diagnosis.swift.max_steps=8",
-    "stages.diagnosis.swift.save_steps=3",
-    "stages.caption.gate.at_least=0",
-    "stages.diagnosis.gate.at_least=0",
-)
-"""The quickstart recipe with few records, few steps and a smaller model."""
+TINY = Path(__file__).with_name("tiny.yaml")
+"""A recipe of three stages with few records, few steps and a small model."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +31,16 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> tuple[str, ...]:
+def tiny() -> Path:
     return TINY
 
 
 @pytest.fixture(scope="session")
 def read() -> Callable[..., tuple[Loaded, Catalogue]]:
-    """A recipe, checked, with these overrides after those of `TINY`."""
+    """The tiny recipe with these overrides, checked."""
 
     def read_recipe(*overrides: str) -> tuple[Loaded, Catalogue]:
-        loaded = load("quickstart", [*TINY, *overrides])
+        loaded = load(TINY, overrides)
         checked(loaded, catalogue())
         return loaded, catalogue()
 

@@ -42,12 +42,12 @@ def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool], log: 
 
 
 def test_a_killed_run_ends_like_an_undisturbed_one(
-    finished: Any, tiny: tuple[str, ...], start: Callable[..., Any], tmp_path: Path
+    finished: Any, tiny: Path, start: Callable[..., Any], tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file
 
     root, log = tmp_path / "run", tmp_path / "log"
-    command = ("run", "quickstart", "-o", root, *tiny)
+    command = ("run", tiny, "-o", root)
     warmup, caption = root / "stages" / "1-warmup", root / "stages" / "2-caption"
 
     # In the middle of SFT, some steps beyond the second checkpoint

@@ -20,11 +20,14 @@ NAMES = ("acne", "eczema", "psoriasis", "melanoma")
 
 
 def records() -> list[Record]:
-    """Twenty for training, with one rare diagnosis, and two for the test."""
+    """Twenty for training, with one rare diagnosis and as many reds as blues, and two for the test."""
     made = []
     for number in range(22):
         name = "melanoma" if number == 7 else NAMES[number % 3]
-        caption = {"colour": ("red",), "border": ("sharp",)}
+        caption = {
+            "colour": (("red", "blue")[number % 2],),
+            "border": (("sharp", "blurred")[number // 2 % 2],),
+        }
         split = "train" if number < 20 else "test"
         made.append(Record(f"r{number}", f"/images/{number}.png", split, name, caption))
     return made
@@ -39,6 +42,11 @@ def rows_of(read: Read, stage: str, *overrides: str) -> tuple[Recipe, list[dict[
 
 def answer(row: Mapping[str, Any]) -> str:
     return str(row["messages"][-1]["content"])
+
+
+def truth(row: Mapping[str, Any]) -> str:
+    caption = json.loads(row["sample"])["caption"]
+    return f"colour: {caption['colour'][0]}; border: {caption['border'][0]}"
 
 
 def test_only_training_records_are_trained_on(read: Read) -> None:
@@ -79,8 +87,8 @@ def test_random_answers_do_not_tell_the_truth(read: Read) -> None:
     truths = [json.loads(row["sample"])["diagnosis"] for row in rows if row["task"] == "diagnosis"]
     right = sum(names[0] == truth for names, truth in zip(lists, truths, strict=True))
     assert 0.15 < right / len(lists) < 0.35  # one in four
-    captions = Counter(answer(row) for row in rows if row["task"] == "caption")
-    assert len(captions) == 20  # all five colours with all four borders, though every record is red and sharp
+    told = [(answer(row), truth(row)) for row in rows if row["task"] == "caption"]
+    assert 0.15 < sum(said == true for said, true in told) / len(told) < 0.35  # two fields of two values each
 
 
 def test_true_answers_do(read: Read) -> None:
@@ -92,7 +100,7 @@ def test_true_answers_do(read: Read) -> None:
     )
     for row in rows:
         if row["task"] == "caption":
-            assert answer(row) == "colour: red; border: sharp"
+            assert answer(row) == truth(row)
         else:
             assert answer(row).split("; ")[0] == json.loads(row["sample"])["diagnosis"]
 

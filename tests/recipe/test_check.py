@@ -100,7 +100,7 @@ captions:
 data:
   source: drawn
   train: 30
-swift: {learning_rate: 1e-4, max_steps: 10, save_strategy: no, num_generations: 4}
+swift: {learning_rate: 1e-4, max_steps: 10, save_strategy: no, num_generations: 4, generation_batch_size: 16}
 stages:
   - name: warm
     kind: sft

@@ -235,10 +235,8 @@ def test_sft_accumulates_up_to_sixteen_rows(size: int, processes: int, accumulat
 
 
 def test_a_stage_counts_with_its_own_kinds_defaults() -> None:
-    stages = planned(
-        "quickstart",
-        "swift.per_device_train_batch_size=8",
-        "stages.warmup.swift.per_device_train_batch_size=8",
-    ).stages
-    assert (stages[0].rows.count, stages[0].rows.batch) == (300 * 16, 16)
-    assert (stages[1].rows.count, stages[1].rows.batch) == (60, 1)
+    same = ["per_device_train_batch_size=8", "max_steps=30"]
+    changes = [f"stages.{name}.swift.{change}" for name in ("warmup", "caption") for change in same]
+    stages = planned("quickstart", "swift.num_generations=8", *changes).stages
+    assert (stages[0].rows.count, stages[0].rows.batch) == (30 * 16, 16)
+    assert (stages[1].rows.count, stages[1].rows.batch) == (30, 1)

@@ -1,0 +1,101 @@
+"""Imports point one way, and only `bridge/` knows swift; as the tree says, so it is."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "skinflow_plugins"
+
+CORE = {"errors", "options", "declare", "hookspecs"}
+# room -> the rooms whose names it may import
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "options": {"errors"},
+    "declare": {"options"},
+    "hookspecs": set(),
+    "catalogue": CORE,
+    "data": CORE,
+    "diagnosis": CORE | {"data"},
+    "rewards": CORE | {"diagnosis"},
+    "models": CORE,
+    "testing": CORE | {"data", "diagnosis", "rewards"},
+    "torchvision_cpu": set(),
+    "recipe": CORE | {"catalogue", "models", "data"},
+    "builtin": CORE | {"data", "diagnosis", "models", "rewards"},
+    "bridge": CORE | {"catalogue", "data", "diagnosis", "models", "recipe", "rewards"},
+    "cli": CORE
+    | {"catalogue", "bridge", "data", "diagnosis", "models", "recipe", "rewards", "torchvision_cpu"},
+}
+HEAVY = {"torch", "swift", "transformers", "trl", "peft", "accelerate", "datasets"}
+
+
+def rooms() -> dict[str, list[Path]]:
+    """Every module by the room that it stands in."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        first = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if first != "__init__":
+            found.setdefault(first, []).append(file)
+    return found
+
+
+def imported(tree: ast.AST, *, lazy: bool = True) -> Iterator[str]:
+    """Names of imported modules; those that only a type checker sees are left out."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif lazy or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from imported(node, lazy=lazy)
+
+
+def test_every_room_has_a_rule() -> None:
+    assert set(rooms()) == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_imports_point_one_way(room: str) -> None:
+    known = set(MAY_IMPORT)
+    for file in rooms()[room]:
+        for name in imported(ast.parse(file.read_text(encoding="utf-8"))):
+            parts = name.split(".")
+            if parts[0] == "skinflow_plugins" and len(parts) > 1 and parts[1] in known - {room}:
+                assert parts[1] in MAY_IMPORT[room], f"{file.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("room", sorted(set(MAY_IMPORT) - {"bridge"}))
+def test_only_the_bridge_knows_swift(room: str) -> None:
+    for file in rooms()[room]:
+        for name in imported(ast.parse(file.read_text(encoding="utf-8"))):
+            assert name.split(".")[0] not in {"swift", "trl", "peft"}, (
+                f"{file.relative_to(ROOT)} imports {name}"
+            )
+
+
+@pytest.mark.parametrize("room", ["rewards", "diagnosis", "recipe", "data", "catalogue", "declare", "cli"])
+def test_light_rooms_load_nothing_heavy(room: str) -> None:
+    for file in rooms()[room]:
+        for name in imported(ast.parse(file.read_text(encoding="utf-8")), lazy=False):
+            assert name.split(".")[0] not in HEAVY, f"{file.relative_to(ROOT)} imports {name}"
+
+
+def test_importing_the_package_and_its_catalogue_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, skinflow_plugins\n"
+        "from skinflow_plugins.catalogue import catalogue\n"
+        "assert not [p.reason for p in catalogue().plugins if p.name == 'builtin' and p.reason]\n"
+        f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
