@@ -12,14 +12,14 @@ from skinflow_plugins.data.record import Record
 from skinflow_plugins.data.rows import (
     Prompt,
     balanced_forever,
-    caption_answer,
     interleave,
     prompt_row,
-    ranked_answer,
+    ranked_names,
     shuffled_forever,
     taught_row,
     with_random_caption,
 )
+from skinflow_plugins.diagnosis.answers import write_caption, write_ranked_list
 from skinflow_plugins.recipe.plan import StagePlan
 from skinflow_plugins.recipe.schema import Recipe, Stage
 
@@ -47,9 +47,11 @@ def _taught(
         if task.target == "caption":
             drawn = recipe.captions if teach.random is True else teach.random or ()
             shown = with_random_caption(prompt.record, train, drawn, teach.share, rng)
-            answer = caption_answer(shown, recipe.captions)
+            known = {name: shown.caption.get(name, ()) for name in recipe.captions}
+            answer = write_caption(known)
         else:
-            answer = ranked_answer(prompt.record, names, task.length, rng, truth=teach.random is False)
+            listed = ranked_names(prompt.record, names, task.length, rng, truth=teach.random is False)
+            answer = write_ranked_list(listed)
         rows.append(taught_row(prompt, task.prompt, answer))
     return rows
 

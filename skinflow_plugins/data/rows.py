@@ -17,8 +17,6 @@ from typing import Any, TypeVar
 from skinflow_plugins.data.record import Record
 
 T = TypeVar("T")
-CAPTION_SEPARATOR = "; "
-LIST_SEPARATOR = "; "
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +77,6 @@ def taught_row(prompt: Prompt, question: str, answer: str) -> dict[str, Any]:
     return row
 
 
-def caption_answer(record: Record, fields: Iterable[str]) -> str:
-    """The reference caption, `field: value` in the order of `fields`; what the record lacks is left out."""
-    known = ((name, record.caption.get(name)) for name in fields)
-    return CAPTION_SEPARATOR.join(f"{name}: {', '.join(values)}" for name, values in known if values)
-
-
 def with_random_caption(
     record: Record, donors: Sequence[Record], fields: Iterable[str], share: float, rng: random.Random
 ) -> Record:
@@ -100,14 +92,13 @@ def with_random_caption(
     return dataclasses.replace(record, caption=caption)
 
 
-def ranked_answer(
-    record: Record, names: Sequence[str], length: int, rng: random.Random, truth: bool = True
-) -> str:
-    """A ranked list of distinct names: the right one first if `truth`, the others drawn at random."""
+def ranked_names(
+    record: Record, names: Sequence[str], length: int, rng: random.Random, *, truth: bool = True
+) -> list[str]:
+    """`length` distinct names: the right one first if `truth`, the others drawn at random."""
     first = [record.diagnosis] if truth and record.diagnosis else []
     others = [name for name in names if name not in first]
-    drawn = rng.sample(others, min(length - len(first), len(others)))
-    return LIST_SEPARATOR.join(first + drawn)
+    return first + rng.sample(others, min(length - len(first), len(others)))
 
 
 def permute_images(records: Sequence[Record], seed: int) -> list[Record]:

@@ -8,7 +8,7 @@ from skinflow_plugins.diagnosis.answers import (
     write_caption,
     write_ranked_list,
 )
-from skinflow_plugins.diagnosis.baselines import constant_caption, constant_diagnosis, permuted, with_answer
+from skinflow_plugins.diagnosis.baselines import constant_caption, constant_diagnosis, with_answer
 from skinflow_plugins.diagnosis.load import builtin_taxonomies, load_taxonomy
 from skinflow_plugins.diagnosis.metrics import (
     caption_field_f1,
@@ -33,7 +33,6 @@ __all__ = [
     "load_taxonomy",
     "parse_answer",
     "parse_caption",
-    "permuted",
     "read_caption",
     "unparsed_share",
     "with_answer",

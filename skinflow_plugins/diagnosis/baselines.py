@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -37,22 +36,6 @@ def constant_caption(predictions: Sequence[Prediction], fields: Mapping[str, Seq
 def with_answer(predictions: Iterable[Prediction], answer: str) -> list[Prediction]:
     """The same samples, each answered by `answer`; what a metric needs to score a constant answer."""
     return [Prediction(each.id, each.task, answer, each.sample) for each in predictions]
-
-
-def permuted(n: int, seed: int) -> list[int]:
-    """A permutation of range(n) that leaves nothing in its place, the same for one seed.
-
-    Record i is shown the image of record `permuted(n, seed)[i]`. It is one random cycle (Sattolo's
-    algorithm). Raises `ValueError` below 2, where there is none.
-    """
-    if n < 2:
-        raise ValueError(f"{n} record(s) cannot be permuted so that none keeps its image; at least 2 can")
-    order = list(range(n))
-    source = random.Random(seed)
-    for last in range(n - 1, 0, -1):
-        other = source.randrange(last)
-        order[last], order[other] = order[other], order[last]
-    return order
 
 
 def _most_frequent(values: Iterable[str]) -> list[str]:

@@ -11,7 +11,6 @@ from skinflow_plugins.diagnosis import (
     diagnosis_top_k,
     distinct_first_answers,
     load_taxonomy,
-    permuted,
     unparsed_share,
     with_answer,
     write_caption,
@@ -138,16 +137,3 @@ def test_constant_caption() -> None:
     )
     assert constant_caption(some, FIELDS) == "colour: red; border: ill-defined"
     assert 0 < caption_field_f1(with_answer(some, constant_caption(some, FIELDS)), fields=FIELDS) < 1
-
-
-@given(st.integers(2, 60), st.integers())
-def test_nothing_keeps_its_place(n: int, seed: int) -> None:
-    order = permuted(n, seed)
-    assert sorted(order) == list(range(n))
-    assert all(i != j for i, j in enumerate(order))
-    assert order == permuted(n, seed)
-
-
-def test_one_record_cannot_be_permuted() -> None:
-    with pytest.raises(ValueError, match="at least 2"):
-        permuted(1, 0)
