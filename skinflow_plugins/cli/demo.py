@@ -26,7 +26,7 @@ With several seeds each has a run folder of its own, and a joined table shows th
 def add(verbs: Verbs) -> None:
     """Add `demo` to the verbs."""
     parser = add_verb(verbs, "demo", "watch a small model learn, on this machine", do, DESCRIPTION)
-    add_output(parser, f"{RUNS / RECIPE}; with several seeds it becomes {RUNS / RECIPE}-seed0 and so on")
+    add_output(parser, f"{RUNS / RECIPE}; another seed than the recipe's own has {RUNS / RECIPE}-seedN")
     parser.add_argument(
         "--seeds", metavar="N,N", type=_seeds, default=(), help="seeds of the run (default: 0)"
     )
@@ -48,7 +48,9 @@ def do(arguments: argparse.Namespace) -> int:
     out: Path = arguments.output or RUNS / RECIPE
     loaded, _ = read_recipe(RECIPE)
     seeds: tuple[int, ...] = arguments.seeds or (loaded.recipe.seed,)
-    folders = {seed: out if len(seeds) == 1 else out.with_name(f"{out.name}-seed{seed}") for seed in seeds}
+    # The recipe's own seed keeps the plain folder, so that a demo seen before is not run again.
+    own = seeds[0] if len(seeds) == 1 else loaded.recipe.seed
+    folders = {seed: out if seed == own else out.with_name(f"{out.name}-seed{seed}") for seed in seeds}
     print("\n".join(_opening(loaded.recipe, folders)), flush=True)
     if len(seeds) > 1:
         _several(folders, out, verbose=arguments.verbose)

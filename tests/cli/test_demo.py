@@ -45,7 +45,8 @@ def test_one_seed(skinflow: Callable[..., Any], runs: list[tuple[int, Path]]) ->
 def test_several_seeds(skinflow: Callable[..., Any], runs: list[tuple[int, Path]]) -> None:
     done = skinflow("demo", "--seeds", "0,1,2")
     assert done.code == 0
-    assert runs == [(seed, Path(f"runs/quickstart-seed{seed}")) for seed in (0, 1, 2)]
+    names = ["quickstart", "quickstart-seed1", "quickstart-seed2"]
+    assert runs == [(seed, Path("runs") / name) for seed, name in enumerate(names)]
     row = "| after diagnosis | 400 | 0.500 (0.000, 0.500, 1.000) | 6.0 (5, 6, 7) |"
     assert row in done.out
     joined = Path("runs/quickstart-seeds.md").read_text()
