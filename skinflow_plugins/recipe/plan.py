@@ -130,7 +130,7 @@ def _stage(
         arguments["dataset_shuffle"] = Explained(False, why)
         arguments["train_dataloader_shuffle"] = Explained(False, why)
     # The user's own values come last and win over our defaults, never over what the plan owns.
-    arguments |= {key: Explained(value) for key, value in given.items()}
+    arguments |= {key: _chosen(value, arguments.get(key)) for key, value in given.items()}
     return StagePlan(
         number,
         stage,
@@ -140,6 +140,13 @@ def _stage(
         rewards,
         rows,
     )
+
+
+def _chosen(value: Any, ours: Explained | None) -> Explained:
+    """The recipe's value; beside it what we would have set, where that says more than the value itself."""
+    if ours is None or not ours.why or ours.value == value:
+        return Explained(value, ours.why if ours and ours.value == value else "")
+    return Explained(value, f"the recipe's choice; without it {ours.value}: {ours.why}")
 
 
 def _weights(

@@ -35,7 +35,7 @@ def test_one_seed(skinflow: Callable[..., Any], runs: list[tuple[int, Path]]) ->
     done = skinflow("demo")
     assert (done.code, done.err) == (0, "")
     assert runs == [(0, Path("runs/quickstart"))]
-    assert "1. warmup (swift sft, 300 steps): learn from examples: caption, diagnosis" in done.out
+    assert "1. warmup (swift sft, 400 steps): learn from examples: caption, diagnosis" in done.out
     assert "goes on only if diagnosis_top1 reaches" in done.out
     assert "| after diagnosis | 400 | 0.000 |" in done.out
     assert done.out.count("runs/quickstart/") == 3

@@ -131,7 +131,7 @@ def test_what_swift_would_switch_off_is_on_and_explained() -> None:
 def test_a_recipes_own_values_win_over_our_defaults() -> None:
     stage = planned("quickstart", "swift.freeze_vit=true", "stages.caption.swift.logging_steps=7").stages[1]
     assert stage.arguments["freeze_vit"].value is True
-    assert stage.arguments["freeze_vit"].why == ""
+    assert stage.arguments["freeze_vit"].why.startswith("the recipe's choice; without it False: swift")
     assert stage.arguments["logging_steps"].value == 7
 
 
