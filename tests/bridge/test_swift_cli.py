@@ -25,7 +25,7 @@ def swift_program(*arguments: object, folder: Path) -> str:
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     return done.stdout + done.stderr
@@ -44,7 +44,7 @@ def test_the_files_of_plan_run_unchanged_from_anywhere(
     ]
     log = tmp_path / "log"
     # A relative folder, from one place; swift from another
-    assert start("plan", tiny, "-o", "made", *short, log=log, cwd=home).wait(120) == 0, log.read_text()
+    assert start("plan", tiny, "-o", "made", *short, log=log, cwd=home).wait(600) == 0, log.read_text()
     made = home / "made"
     assert not (made / "stages").exists()
     before = {path: path.read_bytes() for path in made.iterdir() if path.is_file()}
