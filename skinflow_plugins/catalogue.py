@@ -11,12 +11,14 @@ import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pluggy
 
 from skinflow_plugins import hookspecs
+from skinflow_plugins.declare import Dataset, Metric, Reward, VisionEncoder
 from skinflow_plugins.errors import InputError, Problem, nearest
 
 KINDS: Mapping[str, str] = MappingProxyType(
@@ -29,6 +31,18 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "datasets": "skinflow_datasets",
         "taxonomies": "skinflow_taxonomies",
         "recipe_dirs": "skinflow_recipe_dirs",
+    }
+)
+
+
+_EXPECTED: Mapping[str, type] = MappingProxyType(
+    {
+        "rewards": Reward,
+        "metrics": Metric,
+        "datasets": Dataset,
+        "vision_encoders": VisionEncoder,
+        "taxonomies": Path,
+        "recipe_dirs": Path,
     }
 )
 
@@ -93,7 +107,7 @@ def build(found: Iterable[tuple[EntryPoint, str]]) -> Catalogue:
     for point, owner in found:
         try:
             brought = list(_items(point))
-        except Exception as error:  # a stranger's code may fail in any way; it must not take us down
+        except (Exception, SystemExit) as error:  # a stranger's code may fail in any way; we go on
             last = traceback.extract_tb(error.__traceback__)[-1]
             reason = f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
             statuses.append(PluginStatus(point.name, owner, point.value, reason))
@@ -125,6 +139,9 @@ def _items(point: EntryPoint) -> Iterable[tuple[str, str, Any]]:
     for kind, hook in KINDS.items():
         for returned in getattr(manager.hook, hook)():
             for value in returned:
+                if not isinstance(value, _EXPECTED.get(kind, object)):
+                    wanted = _EXPECTED[kind].__name__
+                    raise TypeError(f"{hook} returned a {type(value).__name__}, expected a {wanted}")
                 yield kind, _name(kind, value), value
 
 

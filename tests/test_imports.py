@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": CORE,
     "testing": CORE | {"data", "diagnosis", "rewards"},
     "torchvision_cpu": set(),
-    "recipe": CORE | {"catalogue", "models", "data"},
+    "recipe": CORE | {"catalogue", "diagnosis", "models", "data"},
     "builtin": CORE | {"data", "diagnosis", "models", "rewards"},
     "bridge": CORE | {"catalogue", "data", "diagnosis", "models", "recipe", "rewards"},
     "cli": CORE

@@ -15,8 +15,14 @@ FINAL = "final"
 
 def whole(folder: Path) -> list[Path]:
     """The complete checkpoints below `folder`, by step. The trainer writes trainer_state.json last."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return sorted(found, key=step_of)
+    return sorted(filter(_has_state, folder.glob("checkpoint-*")), key=step_of)
+
+
+def _has_state(checkpoint: Path) -> bool:
+    try:
+        return bool(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # missing, or cut off in the middle
+        return False
 
 
 def broken(folder: Path) -> list[Path]:

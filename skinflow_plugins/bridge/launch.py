@@ -34,12 +34,14 @@ def launch(
 def _process(
     how: Launch, command: str, argv: Sequence[str], environment: Mapping[str, str], what: str
 ) -> None:
+    # What the plan was made for, whatever the shell says of processes and nodes.
+    inherited = {k: v for k, v in os.environ.items() if k not in ("NPROC_PER_NODE", "NNODES", "NODE_RANK")}
     if how.processes > 1:
         environment = {**environment, "NPROC_PER_NODE": str(how.processes)}
     # The interpreter's own swift, whatever the PATH says. PYTHONUNBUFFERED keeps progress bars alive.
     done = subprocess.run(
         [sys.executable, "-m", "swift.cli.main", command, *argv],
-        env={**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid()), **environment},
+        env={**inherited, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid()), **environment},
         check=False,
     )
     if done.returncode:
@@ -64,7 +66,7 @@ def _inline(command: str, argv: Sequence[str], environment: Mapping[str, str], w
             mains[command](list(argv))
         except SkinflowError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # argparse exits
             raise WorkFailed(f"{what}: swift {command} failed: {type(error).__name__}: {error}") from error
 
 

@@ -12,6 +12,12 @@ from skinflow_plugins.data.record import Prediction
 from skinflow_plugins.errors import WorkFailed
 from skinflow_plugins.recipe.plan import Plan, StagePlan
 
+SAME_AS_IN_TRAINING = (
+    *("model_type", "template", "system", "use_chat_template", "max_length", "max_pixels", "use_hf"),
+    *("torch_dtype", "attn_impl", "device_map", "model_revision", "rope_scaling", "enable_thinking"),
+)
+"""What the model sees depends on these; an answer is only worth scoring if they are those of training."""
+
 
 def predict(plan: Plan, stage: StagePlan | None, questions: Path, out: Path) -> list[Prediction]:
     """The answers of the model after `stage` (None: of the base) to `questions`, kept in `out`.
@@ -47,17 +53,17 @@ def infer_arguments(plan: Plan, stage: StagePlan | None, questions: Path, out: P
     recipe = plan.recipe
     argv = [
         *_weights(plan, stage),
-        *("--model_type", plan.family.swift_model_type, "--template", plan.family.swift_template),
-        *("--external_plugins", plan.plugin, "--load_args", "false", "--use_hf", "true"),
+        *("--external_plugins", plan.plugin, "--load_args", "false"),
         *("--val_dataset", str(questions), "--dataset_num_proc", "1", "--val_dataset_shuffle", "false"),
         *("--result_path", str(out), "--infer_backend", "transformers", "--stream", "false"),
         *("--max_batch_size", str(recipe.eval.batch_size), "--temperature", "0"),
         *("--max_new_tokens", str(recipe.eval.max_new_tokens), "--write_batch_size", "1000000"),
     ]
-    if stage is not None:
-        given = stage.arguments.get("torch_dtype")
-        if given is not None:
-            argv += ["--torch_dtype", str(given.value)]
+    last = stage or plan.stages[0]
+    for name in SAME_AS_IN_TRAINING:
+        if name in last.arguments:
+            value = last.arguments[name].value
+            argv += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     return argv
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from skinflow_plugins.bridge.record_checks import check_records
 from skinflow_plugins.bridge.settings import settings_of
 from skinflow_plugins.bridge.stage_rows import evaluation_rows, stage_rows, vocabulary
 from skinflow_plugins.bridge.swift_yaml import stage_yaml, whole_plan
@@ -15,8 +16,9 @@ from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.data.record import Record
 from skinflow_plugins.data.rows import permute_images
 from skinflow_plugins.data.verify import check_groups, verify_images
-from skinflow_plugins.errors import InputError, Problem, nearest
+from skinflow_plugins.errors import InputError, Problem, SkinflowError
 from skinflow_plugins.recipe.families import TINY
+from skinflow_plugins.recipe.load import filled_options
 from skinflow_plugins.recipe.plan import Plan
 from skinflow_plugins.recipe.schema import Recipe
 
@@ -24,11 +26,23 @@ from skinflow_plugins.recipe.schema import Recipe
 def read_records(recipe: Recipe, catalogue: Catalogue, root: Path) -> list[Record]:
     """All records of the recipe's data source; images that it draws go below `root/records`.
 
-    Raises `InputError` naming every missing or truncated image, every group in two splits, and empty data.
+    Raises `InputError` naming every missing or truncated image, every group in two splits, labels and caption
+    values that nobody could match, missing columns, and empty data.
     """
     source = catalogue.get("datasets", recipe.data.source)
-    records = list(source(root / "records", **recipe.data.options))
-    problems = [*verify_images(records), *check_groups(records), *_check_captions(recipe, records)]
+    try:
+        options = filled_options(recipe, source, recipe.data.options)
+        records = list(source(root / "records", **options))
+    except SkinflowError:
+        raise
+    except Exception as error:  # a third party's source may fail in any way
+        message = f"the source {recipe.data.source!r} failed: {type(error).__name__}: {error}"
+        raise InputError(Problem(message, path="data")) from error
+    problems = [
+        *verify_images(records),
+        *check_groups(records),
+        *check_records(recipe, catalogue, records),
+    ]
     if not any(record.split == "train" for record in records):
         problems.append(Problem(f"the source {recipe.data.source} gave no training records", path="data"))
     if recipe.eval.limit != 0 and not any(record.split == recipe.eval.split for record in records):
@@ -51,18 +65,6 @@ def _with_schema(recipe: Recipe, record: Record) -> Record:
     return dataclasses.replace(record, caption=caption)
 
 
-def _check_captions(recipe: Recipe, records: Sequence[Record]) -> list[Problem]:
-    """A field that the recipe asks for and no record has is a misspelling of one side."""
-    if not records or not any(task.target == "caption" for task in recipe.tasks.values()):
-        return []
-    there = {name for record in records for name in record.caption}
-    return [
-        Problem(f"no record has the caption field {name!r}; {nearest(name, there)}", path=f"captions.{name}")
-        for name in recipe.captions
-        if name not in there
-    ]
-
-
 def write_plan(plan: Plan, records: Sequence[Record]) -> None:
     """Write the YAML, settings and row files of every stage below the plan's root."""
     root = Path(plan.root)
@@ -82,7 +84,8 @@ def write_base(plan: Plan, catalogue: Catalogue, records: Sequence[Record]) -> N
         build_tiny(plan.family.name, out, vocabulary=vocabulary(recipe, records), **recipe.model.options)
     if recipe.model.vision.encoder != "base":
         encoder = catalogue.get("vision_encoders", recipe.model.vision.encoder)
-        encoder(Path(recipe.model.base), out, **recipe.model.vision.options)
+        options = filled_options(recipe, encoder, recipe.model.vision.options)
+        encoder(Path(recipe.model.base), out, **options)
 
 
 def write_evaluation(plan: Plan, records: Sequence[Record]) -> dict[tuple[str, str], Path]:
@@ -110,8 +113,17 @@ def _split(recipe: Recipe, records: Sequence[Record], split: str) -> list[Record
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as JSON lines."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    """Write rows as JSON lines; `InputError` when other rows stand there: the data has changed meanwhile."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise InputError(
+            Problem(
+                "the data has changed since this run began, and its stages have seen the old",
+                where=str(path),
+                hint="choose another folder with -o, or bring the old data back; nothing was touched",
+            )
+        )
+    write_text(path, text)
 
 
 def write_text(path: Path, text: str) -> None:

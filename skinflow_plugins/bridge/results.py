@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,9 @@ from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.data.record import Prediction
 from skinflow_plugins.declare import Metric
 from skinflow_plugins.diagnosis.baselines import constant_caption, constant_diagnosis, with_answer
+from skinflow_plugins.options import check_options
 from skinflow_plugins.recipe.load import filled_options
+from skinflow_plugins.recipe.plan import taxonomy_source
 from skinflow_plugins.recipe.schema import Gate, Recipe
 
 CONSTANT = "best constant answer"
@@ -36,21 +39,43 @@ def metric_value(
 ) -> float:
     """One metric with its options filled in from the recipe (taxonomy, fields, k)."""
     metric: Metric = catalogue.get("metrics", name)
-    filled = filled_options(recipe, metric, options or {})
-    if any(option.name == "k" for option in metric.options):
+    return float(metric(predictions, **_options(recipe, catalogue, metric, options or {})))
+
+
+def _options(
+    recipe: Recipe, catalogue: Catalogue, metric: Metric, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    filled = filled_options(recipe, metric, given)
+    names = {option.name for option in metric.options}
+    if "k" in names:
         filled.setdefault("k", recipe.eval.top_k)
-    if recipe.eval.taxonomy and "taxonomy" in {option.name for option in metric.options}:
+    if recipe.eval.taxonomy and "taxonomy" in names - given.keys():
         filled["taxonomy"] = recipe.eval.taxonomy
-    return float(metric(predictions, **filled))
+    if isinstance(filled.get("taxonomy"), str):
+        filled["taxonomy"] = taxonomy_source(catalogue, filled["taxonomy"])
+    return filled
 
 
 def row(recipe: Recipe, catalogue: Catalogue, name: str, answers: Mapping[str, Sequence[Prediction]]) -> Row:
-    """Every metric of the catalogue whose task was asked; `answers` holds the predictions by task."""
+    """Every metric of the catalogue whose task was asked; `answers` holds the predictions by task.
+
+    A metric that the recipe gives too little for is left out, and so, with a warning, is one that fails: no
+    recipe asked for it, and it must not end a run. Where two tasks have answers of one form, each metric's
+    name carries its task.
+    """
     found = {}
     for metric_name, entry in catalogue.table("metrics").items():
-        for task, predictions in answers.items():
-            if predictions and recipe.tasks[task].target == target_of(entry.value):
-                found[metric_name] = metric_value(recipe, catalogue, metric_name, predictions)
+        if check_options(entry.value.options, _options(recipe, catalogue, entry.value, {})):
+            continue
+        target = target_of(entry.value)
+        asked = [task for task in answers if answers[task] and recipe.tasks[task].target == target]
+        for task in asked:
+            label = metric_name if len(asked) == 1 else f"{metric_name} ({task})"
+            try:
+                found[label] = metric_value(recipe, catalogue, metric_name, answers[task])
+            except Exception as error:
+                message = f"the metric {metric_name} of {entry.owner} failed: {type(error).__name__}: {error}"
+                warnings.warn(message, RuntimeWarning, stacklevel=2)
     return Row(name, max((len(p) for p in answers.values()), default=0), found)
 
 

@@ -51,19 +51,14 @@ class RewardLog:
         step = int(state.global_step) + 1 if state is not None else 0
         ids = kwargs.get("id") or [None] * len(completions)
         tasks = kwargs.get("task") or [None] * len(completions)
-        # swift's prompt_id goes by the text alone: two images under one question would share it.
-        seen: Counter[tuple[Any, Any]] = Counter()
         lines = []
         for row, completion in enumerate(completions):
-            generation = seen[ids[row], tasks[row]]
-            seen[ids[row], tasks[row]] += 1
             given = {key: components[key][row] for key in self.keys if components[key][row] is not None}
             total = sum(self.weights[key] * value for key, value in given.items() if value is not None)
             line = {
                 "step": step,
                 "id": ids[row],
                 "task": tasks[row],
-                "generation": generation,
                 "completion": completion,
                 "rewards": given,
                 "total": round(total, 6),
@@ -124,15 +119,19 @@ def _is_step_until(row: Mapping[str, Any], step: int) -> bool:
 def join(folder: Path) -> Path:
     """Write rewards.jsonl out of the parts of all processes, ordered by step, sample and completion.
 
-    Which process judged a sample, and in which order, therefore cannot be seen in the file.
+    Which process judged a completion, and in which order, therefore cannot be seen in the file; a group may
+    even be spread over several processes.
     """
-    rows: list[tuple[tuple[Any, ...], str]] = []
-    for part in sorted(folder.glob(PART.format(rank="*"))):
-        for line in _whole_lines(part):
-            row = json.loads(line)
-            rows.append(((row["step"], str(row["id"]), str(row["task"]), row["generation"]), line))
-    rows.sort(key=lambda item: item[0])
-    return _replace(folder / WHOLE, [line for _, line in rows])
+    parts = sorted(folder.glob(PART.format(rank="*")))
+    rows = [json.loads(line) for part in parts for line in _whole_lines(part)]
+    rows.sort(key=lambda row: (row["step"], str(row["id"]), str(row["task"]), row["completion"], str(row)))
+    # swift's prompt_id goes by the text alone, and two images under one question would share it.
+    seen: Counter[tuple[Any, ...]] = Counter()
+    for row in rows:
+        asked = row["step"], row["id"], row["task"]
+        row["generation"] = seen[asked]
+        seen[asked] += 1
+    return _replace(folder / WHOLE, [json.dumps(row, ensure_ascii=False) + "\n" for row in rows])
 
 
 def _whole_lines(path: Path) -> Iterable[str]:

@@ -94,12 +94,20 @@ def _gate(planned: Plan, catalogue: Catalogue, stage: StagePlan, questions: Ques
     wanted = {
         key: file
         for key, file in questions.items()
-        if key[1] == "validation" and planned.recipe.tasks[key[0]].target == target
+        if key[1] == "validation"
+        and planned.recipe.tasks[key[0]].target == target
+        # Of several tasks with answers of this form, the gate is about the one that the stage asked.
+        and not (_asks(planned, stage, target) and key[0] != stage.stage.task)
     }
     found = _answers(planned, stage, wanted, "validation")
     predictions = [prediction for part in found.values() for prediction in part]
     value = results.metric_value(planned.recipe, catalogue, gate.metric, predictions, gate.options)
     return results.GateResult(stage.stage.name, gate, value)
+
+
+def _asks(planned: Plan, stage: StagePlan, target: str) -> bool:
+    """Whether the stage's own task has answers of this form."""
+    return stage.stage.task is not None and planned.recipe.tasks[stage.stage.task].target == target
 
 
 def _spoken(row: results.Row) -> str:

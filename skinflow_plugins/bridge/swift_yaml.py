@@ -42,7 +42,11 @@ def _scalar(value: Any) -> str:
         # PyYAML would write 5e-07, which YAML 1.1 readers, swift's among them, take for text
         text = repr(value)
         return text if "e" not in text or "." in text else text.replace("e", ".0e")
-    if isinstance(value, (list, dict)):
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_scalar, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)}: {_scalar(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, str) and not value.isidentifier() and "/" not in value:
         return json.dumps(value, ensure_ascii=False)
     dumped: str = yaml.safe_dump(value, default_flow_style=True, width=10**9, allow_unicode=True)
     return dumped.removesuffix("\n").removesuffix("\n...")

@@ -68,7 +68,8 @@ def open_workspace(root: Path, document: Mapping[str, Any]) -> Iterator[Workspac
     """
     identity = root / "run.json"
     _check_writable(root)
-    found, fresh = _read(identity), not root.exists()
+    found = _read(identity)
+    fresh = found is None
     if found is not None:
         if found["recipe"] != document:
             raise InputError(
@@ -87,8 +88,14 @@ def open_workspace(root: Path, document: Mapping[str, Any]) -> Iterator[Workspac
                 hint="choose another folder with -o; nothing was touched",
             )
         )
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / "run.lock").open("w") as lock:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        handle = (root / "run.lock").open("w")
+    except OSError as error:
+        raise InputError(
+            Problem(f"cannot be written to: {error.strerror}", str(root), hint="choose another with -o")
+        ) from error
+    with handle as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -53,8 +53,11 @@ def do(arguments: argparse.Namespace) -> int:
     for template, target in FILES.items():
         text = (files("skinflow_plugins.cli") / "templates" / "reward" / template).read_text(encoding="utf-8")
         path = folder / _filled(target, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_filled(text, name), encoding="utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(_filled(text, name), encoding="utf-8")
+        except OSError as error:
+            raise InputError(Problem(f"cannot be written: {error.strerror}", str(path))) from error
         print(f"wrote {path}")
     where = shlex.quote(str(folder))
     print(f"\nNext:\n  pip install -e {where}\n  python -m pytest {where}\n  skinflow show {name}")

@@ -15,13 +15,13 @@ from skinflow_plugins.errors import nearest
 
 
 @metric("diagnosis_top1")
-def diagnosis_top1(predictions: Sequence[Prediction], *, taxonomy: str = "demo") -> float:
+def diagnosis_top1(predictions: Sequence[Prediction], *, taxonomy: str) -> float:
     """Share of answers whose first diagnosis is the right one; 0 to 1, chance is the best constant answer."""
     return _top_k(predictions, 1, taxonomy)
 
 
 @metric("diagnosis_top_k")
-def diagnosis_top_k(predictions: Sequence[Prediction], *, k: int = 6, taxonomy: str = "demo") -> float:
+def diagnosis_top_k(predictions: Sequence[Prediction], *, k: int = 6, taxonomy: str) -> float:
     """Share of answers that list the right diagnosis among their first k; 0 to 1.
 
     Chance is the best constant list of k names. A void item or a repeated name uses up its place in the list.
@@ -45,7 +45,7 @@ def caption_field_f1(predictions: Sequence[Prediction], *, fields: Mapping[str, 
 
 
 @metric("distinct_first_answers")
-def distinct_first_answers(predictions: Sequence[Prediction], *, taxonomy: str = "demo") -> float:
+def distinct_first_answers(predictions: Sequence[Prediction], *, taxonomy: str) -> float:
     """Number of different first diagnoses over all answers; 1 means that the model always says the same.
 
     A name that the taxonomy does not know counts by its folded spelling. 0 when no answer names anything.
@@ -61,7 +61,7 @@ def distinct_first_answers(predictions: Sequence[Prediction], *, taxonomy: str =
 
 
 @metric("unparsed_share")
-def unparsed_share(predictions: Sequence[Prediction], *, k: int = 6, taxonomy: str = "demo") -> float:
+def unparsed_share(predictions: Sequence[Prediction], *, k: int = 6, taxonomy: str) -> float:
     """Share of answers in which no diagnosis of the taxonomy can be read; 0 to 1, LOWER is better.
 
     To be shown beside an accuracy; it is no gate.

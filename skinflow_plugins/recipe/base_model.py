@@ -39,8 +39,6 @@ def mistakes(model: Model, catalogue: Catalogue) -> Iterator[Mistake]:
         yield from _real(model, catalogue)
     if model.base.startswith(TINY):
         yield from _tiny_options(model)
-    elif model.base and model.options:
-        yield ("model", "options"), f"only bases that begin with {TINY!r} have options", "take them out"
 
 
 def _tiny(model: Model, catalogue: Catalogue) -> Iterator[Mistake]:

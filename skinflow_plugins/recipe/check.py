@@ -14,12 +14,14 @@ from typing import Any
 from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.data.record import Head
 from skinflow_plugins.declare import Dataset, Declared
+from skinflow_plugins.diagnosis.load import load_taxonomy
 from skinflow_plugins.errors import InputError, Problem, nearest
 from skinflow_plugins.options import check_options
-from skinflow_plugins.recipe import base_model, lines, swift_arguments
+from skinflow_plugins.recipe import base_model, hand_over, lines, swift_arguments
 from skinflow_plugins.recipe.batches import batches
 from skinflow_plugins.recipe.lines import quoted_number
 from skinflow_plugins.recipe.load import Loaded, filled_options
+from skinflow_plugins.recipe.plan import taxonomy_source
 from skinflow_plugins.recipe.schema import DEFAULT_TASKS, Recipe, RewardUse, Stage
 from skinflow_plugins.recipe.swift_arguments import Kind
 
@@ -151,6 +153,11 @@ class _Check:
         known = self.catalogue.table("taxonomies")
         if isinstance(name, str) and name not in known and not Path(name).expanduser().is_file():
             self.wrong(path, f"{self.catalogue.unknown('taxonomies', name)}, and there is no such file")
+        elif isinstance(name, str):
+            try:
+                load_taxonomy(taxonomy_source(self.catalogue, name))
+            except InputError as error:
+                self.problems += error.problems
 
     # --- plug-ins and their options ----------------------------------------------------------------------
 
@@ -343,6 +350,10 @@ class _Check:
         kinds: list[Kind] = [
             kind for kind in ("sft", "grpo") if any(s.kind == kind for s in self.recipe.stages)
         ]
+        for number, message, hint in hand_over.mistakes(self.recipe):
+            here = self.recipe.stages[number].swift
+            path = ("stages", number, "swift", "tuner_type") if "tuner_type" in here else ("swift",)
+            self.wrong(path, message, hint)
         for name, value in self.recipe.swift.items():
             self.argument(("swift", name), name, value, kinds or ["grpo"])
         for number, stage in enumerate(self.recipe.stages):
@@ -375,6 +386,13 @@ class _Check:
             self.wrong((*path, "max_steps"), "is missing; give max_steps or num_train_epochs", hint)
         elif number("max_steps", -1) <= 0 and number("num_train_epochs", 0) <= 0:
             self.wrong(at("max_steps"), "max_steps or num_train_epochs must be above 0")
+        if given.get("save_strategy") == "no":
+            self.wrong(at("save_strategy"), "found 'no', but the next stage starts from a checkpoint")
+        if given.get("save_only_model") is True:
+            message = "is true, but an interrupted stage goes on with the optimizer's state"
+            self.wrong(at("save_only_model"), message)
+        if stage.balance and number("max_steps", -1) <= 0:
+            self.wrong(at("max_steps"), "is missing; batches can be balanced over a known number of steps")
         if stage.kind != "grpo" or not self.is_sound(("launch",)):
             return
         try:

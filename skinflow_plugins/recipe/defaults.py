@@ -37,6 +37,7 @@ def common_arguments(recipe: Recipe, family: BaseFamily, given: Mapping[str, Any
         "add_version": Explained(False, "the next stage must know this stage's folder"),
         "check_model": Explained(False, "swift asks a model hub about local folders otherwise"),
         "use_hf": Explained(True, "hub ids in recipes are Hugging Face ids"),
+        "strict": Explained(True, "swift leaves out rows that it cannot read, without a word, otherwise"),
         "split_dataset_ratio": Explained(0.0, "validation records come from the data source"),
         "report_to": Explained(["none"], "set tensorboard, wandb or swanlab under `swift:`"),
         "logging_steps": Explained(1),

@@ -16,7 +16,7 @@ from skinflow_plugins.models.families import BaseFamily
 from skinflow_plugins.recipe import swift_arguments
 from skinflow_plugins.recipe.batches import batches
 from skinflow_plugins.recipe.defaults import Explained, common_arguments, grpo_arguments
-from skinflow_plugins.recipe.families import family_for
+from skinflow_plugins.recipe.families import TINY, family_for
 from skinflow_plugins.recipe.load import filled_options
 from skinflow_plugins.recipe.schema import Recipe, RewardUse, Stage
 
@@ -125,7 +125,7 @@ def _stage(
         arguments["reward_funcs"] = Explained([reward.key for reward in rewards])
         arguments["reward_weights"] = Explained([reward.weight for reward in rewards])
     rows = RowsPlan(*_counts(recipe, stage, given), share=stage.replay.share if stage.replay else 0.0)
-    if rows.count is not None:
+    if rows.count is not None or stage.balance or stage.replay:
         why = "the data file is already in training order"
         arguments["dataset_shuffle"] = Explained(False, why)
         arguments["train_dataloader_shuffle"] = Explained(False, why)
@@ -165,7 +165,8 @@ def _weights(
         return {"model": Explained(base)}
     final = str(root / "stages" / source.slug / "final")
     if source.arguments["tuner_type"].value == "lora":
-        found = {"model": Explained(base), "adapters": Explained([final])}
+        # The adapter belongs to the weights that it was trained on, which need not be the base.
+        found = {"model": Explained(source.arguments["model"].value), "adapters": Explained([final])}
         if stage.kind == "grpo" and float(given.get("beta", 0.04)) > 0:
             found["ref_adapters"] = Explained([final], "the KL reference is the stage before, not the base")
         return found
@@ -215,6 +216,8 @@ def _notes(recipe: Recipe) -> tuple[str, ...]:
         notes.append(
             f"model.vision.encoder: {recipe.model.vision.encoder} changes the model; `run` grafts it first"
         )
+    if recipe.model.options and not recipe.model.base.startswith(TINY):
+        notes.append("model.options belong to tiny models and are not used with this base")
     if recipe.launch.processes > 1:
         notes.append(f"each stage runs under torchrun with NPROC_PER_NODE={recipe.launch.processes}")
     return tuple(notes)

@@ -62,7 +62,12 @@ def main(steps: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         # Four rows per caption and list are enough: what is measured does not depend on what is learnt.
-        changes = [f"stages.*.swift.max_steps={steps}", "data.train=600", "data.validation=60", "data.test=60"]
+        changes = [
+            f"stages.*.swift.max_steps={steps}",
+            "data.train=600",
+            "data.validation=60",
+            "data.test=60",
+        ]
         loaded = load("quickstart", changes)
         root = Path(folder) / "run"
         planned, _ = prepare_run(loaded, catalogue(), root)
