@@ -69,7 +69,7 @@ def test_closing_joins_the_rewards_where_there_are_any(tmp_path: Path) -> None:
     sft, grpo = tmp_path / "sft", tmp_path / "grpo"
     for folder in (sft, grpo):
         checkpoint(folder, 1)
-    line = json.dumps({"step": 1, "id": "a", "task": "t", "generation": 0}) + "\n"
+    line = json.dumps({"step": 1, "id": "a", "task": "t", "completion": "", "generation": 0}) + "\n"
     (grpo / "rewards.rank0.jsonl").write_text(line)
     for folder in (sft, grpo):
         checkpoints.close(folder, 1)

@@ -26,7 +26,12 @@ class Source:
         self.known, self.records = known, records
 
     def get(self, kind: str, name: str) -> Any:
-        return (lambda work, **options: self.records) if kind == "datasets" else self.known.get(kind, name)
+        return self if kind == "datasets" else self.known.get(kind, name)
+
+    options = ()
+
+    def __call__(self, work: Path, **options: Any) -> list[Record]:
+        return self.records
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.known, name)

@@ -52,13 +52,12 @@ def test_components_are_joined_whoever_speaks_first(
         {
             **common,
             "id": "1",
-            "generation": 0,
             "completion": "x",
             "rewards": {"s.a": 1, "s.b": 0.5},
             "total": 1.25,
         },
-        {**common, "id": "1", "generation": 1, "completion": "y", "rewards": {"s.a": 0}, "total": 0},
-        {**common, "id": "2", "generation": 0, "completion": "ü", "rewards": {}, "total": 0},
+        {**common, "id": "1", "completion": "y", "rewards": {"s.a": 0}, "total": 0},
+        {**common, "id": "2", "completion": "ü", "rewards": {}, "total": 0},
     ]
     assert list(rows(one.path)[0]["rewards"]) == ["s.a", "s.b"]
 
@@ -66,12 +65,17 @@ def test_components_are_joined_whoever_speaks_first(
 def test_one_record_under_two_tasks_is_two_groups(tmp_path: Path) -> None:
     one = RewardLog(tmp_path, ["s.a"], {"s.a": 1.0})
     one.add(A, [1.0] * 4, list("wxyz"), columns(1, ["1"] * 4, ["t", "u", "t", "u"]))
-    assert [(row["task"], row["generation"]) for row in rows(one.path)] == [
-        ("t", 0),
-        ("u", 0),
-        ("t", 1),
-        ("u", 1),
-    ]
+    joined = [(row["task"], row["completion"], row["generation"]) for row in rows(join(tmp_path))]
+    assert joined == [("t", "w", 0), ("t", "y", 1), ("u", "x", 0), ("u", "z", 1)]
+
+
+def test_a_group_may_be_spread_over_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    write(tmp_path / "one", 0, [(1, ["a", "b", "c", "a"])], monkeypatch)
+    write(tmp_path / "two", 0, [(1, ["a", "c"])], monkeypatch)
+    write(tmp_path / "two", 1, [(1, ["a", "b"])], monkeypatch)
+    assert join(tmp_path / "one").read_text() == join(tmp_path / "two").read_text()
 
 
 def write(folder: Path, rank: int, batches: list[tuple[int, list[str]]], monkeypatch: Any) -> None:
@@ -100,7 +104,8 @@ def test_the_order_of_the_parts_cannot_be_seen(order: list[int]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lines = [
-            json.dumps({"step": n // 2 + 9, "id": str(n % 2), "task": "t", "generation": 0}) + "\n"
+            json.dumps({"step": n // 2 + 9, "id": str(n % 2), "task": "t", "completion": "", "generation": 0})
+            + "\n"
             for n in range(6)
         ]
         for rank in (0, 1):

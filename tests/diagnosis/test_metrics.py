@@ -21,6 +21,8 @@ from skinflow_plugins.testing import check_metric
 FIELDS = {"colour": ["red", "blue", "brown", "white"], "border": ["sharp", "ill-defined"]}
 LABELS = ["melanoma", "psoriasis", "melanoma", "nevus", "psoriasis", "melanoma"]
 
+DEMO = {"taxonomy": "demo"}
+
 
 def diagnosed(*pairs: tuple[str, str]) -> list[Prediction]:
     return [
@@ -43,19 +45,19 @@ def test_top_k_by_hand() -> None:
         ("melanoma", "nevus; mole; melanoma"),
         ("melanoma", "not nevus; melanoma"),
     )
-    assert diagnosis_top1(some) == 0.25
-    assert diagnosis_top_k(some, k=2) == 0.75
-    assert diagnosis_top_k(some, k=3) == 1
-    assert diagnosis_top_k(some, k=1) == diagnosis_top1(some)
+    assert diagnosis_top1(some, taxonomy="demo") == 0.25
+    assert diagnosis_top_k(some, k=2, taxonomy="demo") == 0.75
+    assert diagnosis_top_k(some, k=3, taxonomy="demo") == 1
+    assert diagnosis_top_k(some, k=1, taxonomy="demo") == diagnosis_top1(some, taxonomy="demo")
 
 
 def test_what_is_wrong_with_the_sample_is_said() -> None:
     with pytest.raises(ValueError, match=r"sample r0: .* 'melanomma'; did you mean 'melanoma'"):
-        diagnosis_top1(diagnosed(("melanomma", "x")))
+        diagnosis_top1(diagnosed(("melanomma", "x")), taxonomy="demo")
     with pytest.raises(ValueError, match="no predictions"):
-        diagnosis_top1([])
+        diagnosis_top1([], taxonomy="demo")
     with pytest.raises(ValueError, match="k must be at least 1"):
-        diagnosis_top_k(diagnosed(("melanoma", "x")), k=0)
+        diagnosis_top_k(diagnosed(("melanoma", "x")), k=0, taxonomy="demo")
     with pytest.raises(ValueError, match=r"sample r0: .* 'colour' = 'rad', .* did you mean 'red'"):
         caption_field_f1(captioned(({"colour": ["rad"]}, "")), fields=FIELDS)
     with pytest.raises(ValueError, match=r"sample r0: .* unknown field 'color'; did you mean 'colour'"):
@@ -66,8 +68,8 @@ def test_what_is_wrong_with_the_sample_is_said() -> None:
 
 def test_counts_of_first_answers() -> None:
     some = diagnosed(*(("melanoma", a) for a in ("nevus", "Mole; x", "wart", "Warts", "", "not nevus; BCC")))
-    assert distinct_first_answers(some) == 2
-    assert unparsed_share(some) == pytest.approx(3 / 6)
+    assert distinct_first_answers(some, taxonomy="demo") == 2
+    assert unparsed_share(some, taxonomy="demo") == pytest.approx(3 / 6)
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -101,10 +103,10 @@ def test_a_wrong_value_never_helps(right: dict, answered: dict, field: str, valu
 
 def test_contracts() -> None:
     some = diagnosed(*((label, "nevus; melanoma") for label in LABELS))
-    check_metric(diagnosis_top1, some)
-    check_metric(diagnosis_top_k, some, options={"k": 2})
-    check_metric(distinct_first_answers, some)
-    check_metric(unparsed_share, some, higher_is_better=False)
+    check_metric(diagnosis_top1, some, options=DEMO)
+    check_metric(diagnosis_top_k, some, options={"k": 2, **DEMO})
+    check_metric(distinct_first_answers, some, options=DEMO)
+    check_metric(unparsed_share, some, options=DEMO, higher_is_better=False)
     seen = captioned(({"colour": ["red"]}, "colour: red, blue"), ({"border": ["sharp"]}, "border: x"))
     check_metric(caption_field_f1, seen, options={"fields": FIELDS})
 
@@ -112,7 +114,9 @@ def test_contracts() -> None:
 def test_constant_diagnosis() -> None:
     some = diagnosed(*((label, "") for label in [*LABELS, "Psoriasis", "Melanoma"]))
     assert constant_diagnosis(some, 2).lower() == "melanoma; psoriasis"
-    assert diagnosis_top_k(with_answer(some, constant_diagnosis(some, 2)), k=2) == pytest.approx(7 / 8)
+    assert diagnosis_top_k(
+        with_answer(some, constant_diagnosis(some, 2)), k=2, taxonomy="demo"
+    ) == pytest.approx(7 / 8)
     commas = diagnosed(("Nevus, Halo", ""))
     assert diagnosis_top1(with_answer(commas, constant_diagnosis(commas, 1)), taxonomy="isic") == 1
 
@@ -123,9 +127,9 @@ def test_constant_diagnosis() -> None:
 )
 def test_no_constant_list_beats_the_constant_diagnosis(labels: list[str], k: int) -> None:
     some = diagnosed(*((label, "") for label in labels))
-    best = diagnosis_top_k(with_answer(some, constant_diagnosis(some, k)), k=k)
+    best = diagnosis_top_k(with_answer(some, constant_diagnosis(some, k)), k=k, taxonomy="demo")
     for leaf in load_taxonomy("demo").leaves():
-        assert diagnosis_top1(with_answer(some, leaf.name)) <= best
+        assert diagnosis_top1(with_answer(some, leaf.name), taxonomy="demo") <= best
 
 
 def test_constant_caption() -> None:

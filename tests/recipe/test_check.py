@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+import skinflow_plugins.diagnosis
 from skinflow_plugins.catalogue import KINDS, Catalogue, Entry
 from skinflow_plugins.data.record import Head
 from skinflow_plugins.declare import dataset, metric, reward, vision_encoder
 from skinflow_plugins.errors import InputError
 from skinflow_plugins.models.families import FAMILIES
 from skinflow_plugins.recipe import check, checked, load
+
+DEMO_TAXONOMY = Path(skinflow_plugins.diagnosis.__file__).parent / "tables" / "demo.yaml"
 
 # --- a small catalogue -----------------------------------------------------------------------------------
 
@@ -80,12 +83,13 @@ def _catalogue() -> Catalogue:
         "base_models": table(*FAMILIES),
         "vision_encoders": table(base, dve),
         "datasets": table(drawn),
-        "taxonomies": {"demo": Entry("demo", Path("demo.yaml"), "tests")},
+        "taxonomies": {"demo": Entry("demo", DEMO_TAXONOMY, "skinflow-plugins")},
     }
     return Catalogue(tables, ())
 
 
 CATALOGUE = _catalogue()
+
 
 RECIPE = """\
 name: right
@@ -100,7 +104,7 @@ captions:
 data:
   source: drawn
   train: 30
-swift: {learning_rate: 1e-4, max_steps: 10, save_strategy: no, num_generations: 4, generation_batch_size: 16}
+swift: {learning_rate: .1, max_steps: 10, save_strategy: best, num_generations: 4, generation_batch_size: 16}
 stages:
   - name: warm
     kind: sft
@@ -204,12 +208,6 @@ MISTAKES = [
         "width: 64",
         "wdth: 64",
         "r.yaml:4: model.options.wdth: unknown option 'wdth'; did you mean 'width'",
-        "",
-    ),
-    (
-        "tiny:qwen2_5_vl",
-        "Qwen/Qwen2.5-VL-7B-Instruct",
-        "r.yaml:4: model.options: only bases that begin with",
         "",
     ),
     (
@@ -414,7 +412,7 @@ MISTAKES = [
         "use the",
     ),
     (
-        "swift: {learning_rate: 1e-4, ",
+        "swift: {learning_rate: .1, ",
         "swift: {learning_rate: fast, ",
         "r.yaml:13: swift.learning_rate: found 'fast', but swift's 'learning_rate' is a number",
         "",
@@ -510,7 +508,7 @@ def test_ten_mistakes_in_one_go_in_the_order_of_the_file():
         ("taxonomy: demo\ncap", "taxonomy: dmo\ncap"),
         ("size", "size"),
         ("  train: 30", "  train: many"),
-        ("save_strategy: no", "save_strategy: maybe"),
+        ("save_strategy: best", "save_strategy: maybe"),
         ("[caption_fields, {", "[caption_feilds, {"),
         ("metric: top1", "metric: best"),
         ("share: 0.25", "share: 2"),
@@ -565,8 +563,24 @@ def test_local_base_models(here: Path):
 
 
 def test_taxonomies_may_be_files(here: Path):
-    (here / "own.yaml").touch()
+    (here / "own.yaml").write_text(DEMO_TAXONOMY.read_text())
     assert problems(RECIPE, "taxonomy=own.yaml") == []
+    (here / "own.yaml").write_text("concepts: [")
+    assert "own.yaml:2: this is not YAML" in problems(RECIPE, "taxonomy=own.yaml")[0]
+
+
+def test_checkpoints_must_be_kept_and_whole() -> None:
+    assert (
+        "swift.save_strategy: found 'no'" in problems(RECIPE.replace("_strategy: best", "_strategy: no"))[0]
+    )
+    assert "swift.save_only_model: is true" in problems(RECIPE, "swift.save_only_model=true")[0]
+
+
+def test_tuners_must_hand_over() -> None:
+    found = problems(RECIPE, "stages.warm.swift.tuner_type=lora")
+    assert "full tuning cannot start from the adapter of 'warm'" in found[0]
+    assert problems(RECIPE, "swift.tuner_type=lora") == []
+    assert "found 'adalora'" in problems(RECIPE, "swift.tuner_type=adalora")[0]
 
 
 def test_columns_are_not_judged_while_the_data_is_wrong():
