@@ -93,3 +93,16 @@ def test_the_tables_cannot_be_changed() -> None:
 def test_the_builtins_come_through_the_same_door() -> None:
     assert {"format", "caption_fields", "ranked_diagnosis"} <= set(catalogue().names("rewards"))
     assert {entry.owner for entry in catalogue().table("datasets").values()} == {"skinflow-plugins"}
+
+
+def test_what_is_no_reward_is_refused_and_an_exit_stops_nothing() -> None:
+    def leave() -> list[Any]:
+        raise SystemExit("bye")
+
+    points = [
+        (plugin("wrong", skinflow_rewards=lambda: [Path("polite")]), "skinflow-wrong"),
+        (plugin("leaver", skinflow_rewards=leave), "skinflow-leaver"),
+    ]
+    reasons = {status.name: status.reason for status in build(points).plugins}
+    assert "skinflow_rewards returned a PosixPath, expected a Reward" in reasons["wrong"]
+    assert "SystemExit: bye" in reasons["leaver"]

@@ -96,3 +96,11 @@ def test_weights_keep_the_names_of_the_modules(tmp_path: Path, swift: None) -> N
     assert saved <= set(model.state_dict())
     again = AutoModelForImageTextToText.from_pretrained(tmp_path / "saved").state_dict()
     assert all(value.equal(again[name]) for name, value in model.state_dict().items())
+
+
+def test_a_state_that_was_cut_off_is_no_whole_checkpoint(tmp_path: Path) -> None:
+    for step, state in ((1, '{"global_step": 1}'), (2, '{"global_st')):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert [path.name for path in checkpoints.whole(tmp_path)] == ["checkpoint-1"]
+    assert [path.name for path in checkpoints.broken(tmp_path)] == ["checkpoint-2"]

@@ -240,3 +240,16 @@ def test_a_stage_counts_with_its_own_kinds_defaults() -> None:
     stages = planned("quickstart", "swift.num_generations=8", *changes).stages
     assert (stages[0].rows.count, stages[0].rows.batch) == (30 * 16, 16)
     assert (stages[1].rows.count, stages[1].rows.batch) == (30, 1)
+
+
+def test_an_adapter_goes_with_the_weights_that_it_was_trained_on() -> None:
+    lora = [f"stages.{name}.swift.tuner_type=lora" for name in ("caption", "diagnosis")]
+    third = values(planned("quickstart", *lora).stages[2])
+    assert third["model"] == "/RUN/stages/1-warmup/final"
+    assert third["adapters"] == ["/RUN/stages/2-caption/final"]
+    assert third["ref_adapters"] == third["adapters"]
+
+
+def test_small_numbers_within_a_mapping_stay_numbers() -> None:
+    plan = planned("quickstart", "swift.lr_scheduler_kwargs={min_lr: 1e-7}")
+    assert yaml.safe_load(stage_yaml(plan, plan.stages[1]))["lr_scheduler_kwargs"] == {"min_lr": 1e-7}
