@@ -10,7 +10,6 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skinflow_plugins.options import Option, options_of
@@ -117,10 +116,8 @@ class Dataset(Declared):
 class VisionEncoder(Declared):
     """A vision encoder for `model.vision`: `function(base, out, *, options)` writes a checkpoint into `out`.
 
-    `changes_model` is False for the one that leaves the base model as it is.
+    The encoder called `base` stands for the model as it is, and is never called.
     """
-
-    changes_model: bool = True
 
 
 def reward(
@@ -154,8 +151,6 @@ def dataset(
     return lambda function: Dataset(name, function, head=head)
 
 
-def vision_encoder(
-    name: str, *, changes_model: bool = True
-) -> Callable[[Callable[[Path, Path], Any] | Callable[..., Any]], VisionEncoder]:
+def vision_encoder(name: str) -> Callable[[Callable[..., Any]], VisionEncoder]:
     """Declare a vision encoder."""
-    return lambda function: VisionEncoder(name, function, changes_model=changes_model)
+    return lambda function: VisionEncoder(name, function)

@@ -10,7 +10,7 @@ from skinflow_plugins.declare import vision_encoder
 from skinflow_plugins.errors import InputError, Problem
 
 
-@vision_encoder("base", changes_model=False)
+@vision_encoder("base")
 def base(base: Path, out: Path) -> None:
     """The vision tower as the base model has it."""
 

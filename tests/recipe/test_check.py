@@ -62,7 +62,7 @@ def drawn(work: Path, *, train: int, size: float = 56.0) -> Any:
     """Drawn."""
 
 
-@vision_encoder("base", changes_model=False)
+@vision_encoder("base")
 def base(base: Path, out: Path) -> None:
     """Base."""
 
