@@ -39,7 +39,8 @@ def test_a_written_plan_is_a_run_folder(skinflow: Callable[..., Any], tmp_path: 
     other = skinflow("plan", "quickstart", "-o", folder, *SMALL, "seed=1")
     assert other.code == 2
     assert other.err == (
-        f"skinflow: {folder}: the folder holds a run of another recipe, which differs in seed\n"
+        f"skinflow: {folder}: the folder holds a run of another recipe, "
+        "which differs in model.options.seed, seed\n"
         "    choose another folder with -o, or remove this one; nothing was touched\n"
     )
 
