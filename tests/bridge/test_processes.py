@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -88,7 +89,7 @@ def test_two_processes_end_with_their_parent_and_log_what_one_logs(
     rewards = (pair / "stages" / "1-caption" / "rewards.jsonl").read_text()
     assert rewards == (alone / "stages" / "1-caption" / "rewards.jsonl").read_text()
     assert len(rewards.splitlines()) == 24
-    assert '"total": 0.0' not in rewards.splitlines()[0] or len(set(rewards.splitlines())) > 1
+    assert {json.loads(line)["total"] for line in rewards.splitlines()} > {0.2}  # rewards that tell apart
     parts = [(pair / "stages" / "1-caption" / f"rewards.rank{rank}.jsonl").read_text() for rank in (0, 1)]
     assert [len(part.splitlines()) for part in parts] == [12, 12]
     assert len((pair / "predictions" / "1-caption-caption-test.jsonl").read_text().splitlines()) == 12
