@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import threading
@@ -33,6 +34,15 @@ def join_on_cpu() -> None:
 
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # the trainer makes the state anew
         PartialState(cpu=True)
+        atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Leave the group before Python ends: gloo's threads abort a process that ends under them."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def check_joined() -> None:
