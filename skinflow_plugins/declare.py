@@ -114,9 +114,10 @@ class Dataset(Declared):
 
 @dataclass(frozen=True)
 class VisionEncoder(Declared):
-    """A vision encoder for `model.vision`: `function(base, out, *, options)` writes a checkpoint into `out`.
+    """A vision encoder for `model.vision`: `function(base, out, family, *, options)` writes a checkpoint.
 
-    The encoder called `base` stands for the model as it is, and is never called.
+    `base` is a folder or a hub id, of the `BaseFamily` `family`; `out` is a folder that does not exist yet.
+    What it returns is printed when it has a `summary()`. The encoder called `base` stands for the model as it is, and is never called.
     """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,14 +24,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": CORE,
     "diagnosis": CORE | {"data"},
     "rewards": CORE | {"diagnosis"},
-    "models": CORE,
-    "testing": CORE | {"data", "diagnosis", "rewards"},
+    "vision": set(),
+    "models": CORE | {"vision"},
+    "testing": CORE | {"data", "diagnosis", "models", "rewards", "vision"},
     "torchvision_cpu": set(),
+    "report": CORE | {"data", "models"},
     "recipe": CORE | {"catalogue", "diagnosis", "models", "data"},
     "builtin": CORE | {"data", "diagnosis", "models", "rewards"},
-    "bridge": CORE | {"catalogue", "data", "diagnosis", "models", "recipe", "rewards"},
+    "bridge": CORE | {"catalogue", "data", "diagnosis", "models", "recipe", "rewards", "vision"},
     "cli": CORE
-    | {"catalogue", "bridge", "data", "diagnosis", "models", "recipe", "rewards", "torchvision_cpu"},
+    | {"catalogue", "bridge", "data", "diagnosis", "models", "recipe", "report", "rewards"}
+    | {"torchvision_cpu", "vision"},
 }
 HEAVY = {"torch", "swift", "transformers", "trl", "peft", "accelerate", "datasets"}
 
@@ -58,6 +61,27 @@ def imported(tree: ast.AST, *, lazy: bool = True) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif lazy or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             yield from imported(node, lazy=lazy)
+
+
+KERNELS = ROOT / "kernels" / "skinflow_kernels"
+
+
+def outside(files: Iterable[Path], own: str) -> dict[str, str]:
+    """Top-level names of imported modules that are neither Python's nor `own`, each with a file that has it."""
+    return {
+        top: str(file.relative_to(ROOT))
+        for file in files
+        for name in imported(ast.parse(file.read_text(encoding="utf-8")))
+        if (top := name.split(".")[0]) not in sys.stdlib_module_names and top != own
+    }
+
+
+def test_the_kernels_know_nothing_of_ours() -> None:
+    assert set(outside(KERNELS.rglob("*.py"), "skinflow_kernels")) <= {"torch", "triton"}
+
+
+def test_the_dynamic_projection_knows_only_torch_and_the_kernels() -> None:
+    assert set(outside(rooms()["vision"], "skinflow_plugins")) <= {"torch", "skinflow_kernels"}
 
 
 def test_every_room_has_a_rule() -> None:

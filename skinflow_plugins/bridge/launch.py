@@ -51,7 +51,7 @@ def _process(
 
 
 def _inline(command: str, argv: Sequence[str], environment: Mapping[str, str], what: str) -> None:
-    with _environment(environment):
+    with variables(environment):
         from swift import pipelines
 
         from skinflow_plugins.bridge.register import register
@@ -71,7 +71,7 @@ def _inline(command: str, argv: Sequence[str], environment: Mapping[str, str], w
 
 
 @contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def variables(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables for a while; the next stage must not see this one's."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from skinflow_plugins.data.verify import check_groups, verify_images
 from skinflow_plugins.errors import InputError, Problem, SkinflowError
 from skinflow_plugins.recipe.families import TINY
 from skinflow_plugins.recipe.load import filled_options
-from skinflow_plugins.recipe.plan import Plan
+from skinflow_plugins.recipe.plan import Plan, tiny_path
 from skinflow_plugins.recipe.schema import Recipe
+
+Say = Callable[[str], None]
 
 
 def read_records(recipe: Recipe, catalogue: Catalogue, root: Path) -> list[Record]:
@@ -29,15 +31,7 @@ def read_records(recipe: Recipe, catalogue: Catalogue, root: Path) -> list[Recor
     Raises `InputError` naming every missing or truncated image, every group in two splits, labels and caption
     values that nobody could match, missing columns, and empty data.
     """
-    source = catalogue.get("datasets", recipe.data.source)
-    try:
-        options = filled_options(recipe, source, recipe.data.options)
-        records = list(source(root / "records", **options))
-    except SkinflowError:
-        raise
-    except Exception as error:  # a third party's source may fail in any way
-        message = f"the source {recipe.data.source!r} failed: {type(error).__name__}: {error}"
-        raise InputError(Problem(message, path="data")) from error
+    records = source_records(recipe, catalogue, root)
     problems = [
         *verify_images(records),
         *check_groups(records),
@@ -59,6 +53,18 @@ def read_records(recipe: Recipe, catalogue: Catalogue, root: Path) -> list[Recor
     return [_with_schema(recipe, record) for record in records]
 
 
+def source_records(recipe: Recipe, catalogue: Catalogue, root: Path) -> list[Record]:
+    """What the recipe's data source gives, unchecked; `InputError` when it fails."""
+    source = catalogue.get("datasets", recipe.data.source)
+    try:
+        return list(source(root / "records", **filled_options(recipe, source, recipe.data.options)))
+    except SkinflowError:
+        raise
+    except Exception as error:  # a third party's source may fail in any way
+        message = f"the source {recipe.data.source!r} failed: {type(error).__name__}: {error}"
+        raise InputError(Problem(message, path="data")) from error
+
+
 def _with_schema(recipe: Recipe, record: Record) -> Record:
     """The record with the caption fields that the recipe asks for; a source may know more of them."""
     caption = {name: record.caption[name] for name in recipe.captions if name in record.caption}
@@ -75,17 +81,28 @@ def write_plan(plan: Plan, records: Sequence[Record]) -> None:
     write_text(root / "plan.txt", whole_plan(plan))
 
 
-def write_base(plan: Plan, catalogue: Catalogue, records: Sequence[Record]) -> None:
-    """Build or graft the model of the first stage, when the recipe does not name a finished one."""
-    recipe, out = plan.recipe, Path(plan.base)
-    if recipe.model.base.startswith(TINY) and not (out / "config.json").is_file():
-        from skinflow_plugins.models.tiny import build_tiny
+def write_base(plan: Plan, catalogue: Catalogue, records: Sequence[Record], say: Say = print) -> None:
+    """Build or graft the model of the first stage, when the recipe does not name a finished one.
 
-        build_tiny(plan.family.name, out, vocabulary=vocabulary(recipe, records), **recipe.model.options)
-    if recipe.model.vision.encoder != "base":
-        encoder = catalogue.get("vision_encoders", recipe.model.vision.encoder)
-        options = filled_options(recipe, encoder, recipe.model.vision.options)
-        encoder(Path(recipe.model.base), out, **options)
+    What is there already, from an earlier call, stays as it is.
+    """
+    recipe = plan.recipe
+    source: str | Path = recipe.model.base
+    if recipe.model.base.startswith(TINY):
+        source = Path(tiny_path(recipe, plan.root))
+        if not (source / "config.json").is_file():
+            from skinflow_plugins.models.tiny import build_tiny
+
+            words = vocabulary(recipe, records)
+            build_tiny(plan.family.name, source, vocabulary=words, **recipe.model.options)
+    out = Path(plan.base)
+    if recipe.model.vision.encoder == "base" or (out / "config.json").is_file():
+        return
+    encoder = catalogue.get("vision_encoders", recipe.model.vision.encoder)
+    options = filled_options(recipe, encoder, recipe.model.vision.options)
+    report = encoder(source, out, plan.family, **options)
+    if hasattr(report, "summary"):
+        say(report.summary())
 
 
 def write_evaluation(plan: Plan, records: Sequence[Record]) -> dict[tuple[str, str], Path]:

@@ -30,16 +30,21 @@ def register() -> None:
     a taxonomy must be named, fitzpatrick17k.
     """
     from swift.callbacks import callbacks_map
+    from swift.optimizers import optimizers_map
     from swift.rewards import orms
 
     from skinflow_plugins.bridge.callback import SkinflowCallback
     from skinflow_plugins.bridge.checkpoints import keep_module_names
+    from skinflow_plugins.bridge.dynamic_models import register_dynamic_models
+    from skinflow_plugins.bridge.optimizer import SkinflowOptimizer
 
     processes.end_with_parent()
     processes.join_on_cpu()
     token_ids.read_token_ids_from_tokenizer()
     keep_module_names()
+    register_dynamic_models(catalogue())
     callbacks_map["skinflow"] = SkinflowCallback
+    optimizers_map["skinflow"] = SkinflowOptimizer
     stage = settings.current()
     plans = stage.rewards if stage else _without_recipe()
     for plan in plans:

@@ -8,11 +8,12 @@ from pathlib import Path
 from skinflow_plugins.bridge import prepare, results
 from skinflow_plugins.bridge.entry_path import plugin_path
 from skinflow_plugins.bridge.predict import predict
-from skinflow_plugins.bridge.train import Say, train
+from skinflow_plugins.bridge.prepare import Say
+from skinflow_plugins.bridge.train import train
 from skinflow_plugins.bridge.workspace import Workspace, open_workspace
 from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.data.record import Prediction
-from skinflow_plugins.errors import WorkFailed
+from skinflow_plugins.errors import InputError, Problem, WorkFailed
 from skinflow_plugins.recipe.load import Loaded
 from skinflow_plugins.recipe.plan import Plan, StagePlan, plan
 
@@ -28,19 +29,23 @@ def run(loaded: Loaded, catalogue: Catalogue, root: Path, say: Say) -> list[resu
     root = root.absolute()
     with open_workspace(root, loaded.mapping) as workspace:
         say("reading and checking the data")
-        planned, questions = prepare_run(loaded, catalogue, root)
+        planned, questions = prepare_run(loaded, catalogue, root, say)
         return _stages(planned, catalogue, workspace, questions, say)
 
 
-def prepare_run(loaded: Loaded, catalogue: Catalogue, root: Path) -> tuple[Plan, Questions]:
+def prepare_run(loaded: Loaded, catalogue: Catalogue, root: Path, say: Say = print) -> tuple[Plan, Questions]:
     """Write everything that a run needs below `root`, an absolute folder that the caller has claimed.
 
     Returns the plan and the files of the questions that are asked after each stage. Raises `InputError` when
     the data is wrong.
     """
+    if loaded.recipe.model.vision.dynamic and loaded.recipe.rollouts.engine == "vllm":
+        message = "rollouts by vLLM do not know the dynamic vision encoder in this release"
+        hint = "run with rollouts.engine=transformers, or with model.vision.encoder=base"
+        raise InputError(Problem(message, path="rollouts.engine", hint=hint))
     planned = plan(loaded.recipe, catalogue, root=root, plugin=plugin_path())
     records = prepare.read_records(loaded.recipe, catalogue, root)
-    prepare.write_base(planned, catalogue, records)
+    prepare.write_base(planned, catalogue, records, say)
     prepare.write_plan(planned, records)
     return planned, prepare.write_evaluation(planned, records)
 

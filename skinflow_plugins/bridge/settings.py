@@ -1,7 +1,8 @@
 """What our side needs to know inside a swift process, read from the file that `SKINFLOW_STAGE` names.
 
 Reward options must be bound before swift instantiates a reward by its name, and swift has no argument for
-them; so the plan writes them beside the stage's YAML, and that YAML's `ENV` block names the file.
+them, nor for the routers' learning rate and weight decay; so the plan writes them beside the stage's YAML,
+and that YAML's `ENV` block names the file.
 """
 
 from __future__ import annotations
@@ -9,21 +10,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from skinflow_plugins.errors import InputError
+from skinflow_plugins.recipe import tuning
 from skinflow_plugins.recipe.plan import STAGE_VARIABLE, Plan, RewardPlan, StagePlan
+from skinflow_plugins.recipe.schema import Tuning
 
 
 @dataclass(frozen=True)
 class StageSettings:
-    """The stage's rewards with bound options, and the folder that swift must be writing to."""
+    """The stage's rewards with bound options, what it trains, and the folder that swift must write to."""
 
     stage: str
     output_dir: str
     rewards: tuple[RewardPlan, ...]
+    tuning: Tuning = field(default_factory=Tuning)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
@@ -31,14 +35,16 @@ class StageSettings:
 
 def settings_of(plan: Plan, stage: StagePlan) -> StageSettings:
     """What the settings file of a planned stage says."""
-    return StageSettings(stage.stage.name, str(plan.folder(stage)), stage.rewards)
+    return StageSettings(
+        stage.stage.name, str(plan.folder(stage)), stage.rewards, tuning.resolve(plan.recipe, stage.stage)
+    )
 
 
 def from_json(text: str) -> StageSettings:
     """The settings that `StageSettings.to_json` wrote."""
     found: Mapping[str, Any] = json.loads(text)
     rewards = tuple(RewardPlan(**reward) for reward in found["rewards"])
-    return StageSettings(found["stage"], found["output_dir"], rewards)
+    return StageSettings(found["stage"], found["output_dir"], rewards, Tuning(**found.get("tuning", {})))
 
 
 def current() -> StageSettings | None:

@@ -8,11 +8,14 @@ def read_token_ids_from_tokenizer() -> None:
     """Make swift's templates of the built-in families take placeholder ids from the tokenizer in use.
 
     swift writes the ids of the released checkpoints into its template classes, so a tokenizer of another
-    size (a tiny model, an extended vocabulary) would find no place for its images. A released checkpoint
-    gets the ids it had before. LLaVA's template reads its tokenizer already. Calling this again does nothing.
+    size (a tiny model, an extended vocabulary) would find no place for its images. The templates of LLaVA and
+    InternVL read their tokenizer, and only keep ids of the process's first one too. A released checkpoint
+    gets the ids it had before. Calling this again does nothing.
     """
     from swift.template.templates.gemma import Gemma3VisionTemplate
     from swift.template.templates.idefics3 import Idefics3Template
+    from swift.template.templates.internvl import InternvlhfTemplate
+    from swift.template.templates.llava import LlavaHfTemplate
     from swift.template.templates.qwen import Qwen2_5VLTemplate, Qwen3VLTemplate
 
     qwen = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
@@ -20,6 +23,8 @@ def read_token_ids_from_tokenizer() -> None:
     _read_ids(Qwen3VLTemplate, qwen)
     _read_ids(Gemma3VisionTemplate, {"boi_token_id": "<start_of_image>"})
     _read_ids(Idefics3Template, {"image_token_id": "<image>"})
+    _read_ids(LlavaHfTemplate, {"_image_token_index": "<image>"})
+    _read_ids(InternvlhfTemplate, {"image_token_id": "<IMG_CONTEXT>"})
     _encode_with_own_id(Idefics3Template)
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from skinflow_plugins.bridge import checkpoints
 from skinflow_plugins.bridge.launch import launch
+from skinflow_plugins.bridge.prepare import Say
 from skinflow_plugins.bridge.workspace import Workspace
 from skinflow_plugins.recipe.plan import Plan, StagePlan
-
-Say = Callable[[str], None]
 
 
 def train(plan: Plan, stage: StagePlan, workspace: Workspace, say: Say) -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Every line is `ok`, `warning` or `problem`; a problem would stop a run, and makes the exit code 1. With RECIPE
-that recipe is validated too, and its base model looked for on this machine."""
+that recipe is validated too, and its base model looked for on this machine. A step of training then tells what
+each stage trains, part by part, and whether it gets a gradient; nothing of it is kept."""
 
 WHY = {
     "torch": "it trains every model",
@@ -57,19 +58,26 @@ def add(verbs: Verbs) -> None:
     parser = add_verb(verbs, "doctor", "say whether this machine is fit for a run", do, DESCRIPTION)
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="also look at what this recipe needs")
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="changes to the recipe")
+    parser.add_argument(
+        "--step",
+        action=argparse.BooleanOptionalAction,
+        help="load the model and make one training step of each stage (default: only for a tiny base)",
+    )
 
 
 def do(arguments: argparse.Namespace) -> int:
     """Print every finding; 1 when one of them would stop a run."""
     worst = 0
-    for finding in findings(arguments.recipe, arguments.overrides):
+    for finding in findings(arguments.recipe, arguments.overrides, step=arguments.step):
         print(finding, flush=True)
         worst |= finding.state == "problem"
     print("\na problem would stop a run" if worst else "\nnothing would stop a run")
     return int(worst)
 
 
-def findings(recipe: str | None = None, overrides: list[str] | None = None) -> Iterator[Finding]:
+def findings(
+    recipe: str | None = None, overrides: list[str] | None = None, *, step: bool | None = None
+) -> Iterator[Finding]:
     """Everything found, from the ground up."""
     yield from _packages()
     yield from _device()
@@ -77,7 +85,7 @@ def findings(recipe: str | None = None, overrides: list[str] | None = None) -> I
     yield from _plugins()
     yield from _places()
     if recipe is not None:
-        yield from _recipe(recipe, overrides or [])
+        yield from _recipe(recipe, overrides or [], step)
 
 
 # --- packages and hardware ---------------------------------------------------------------------------------
@@ -214,7 +222,8 @@ def _places() -> Iterator[Finding]:
 # --- a recipe ----------------------------------------------------------------------------------------------
 
 
-def _recipe(name: str, overrides: list[str]) -> Iterator[Finding]:
+def _recipe(name: str, overrides: list[str], step: bool | None) -> Iterator[Finding]:
+    from skinflow_plugins.cli import doctor_training
     from skinflow_plugins.cli.recipe_arguments import read_recipe
     from skinflow_plugins.cli.validate import valid
 
@@ -230,6 +239,7 @@ def _recipe(name: str, overrides: list[str]) -> Iterator[Finding]:
     yield Finding("ok", valid(loaded, known).removeprefix("ok: "))
     yield _base(loaded.recipe)
     yield from _engine(loaded.recipe, known)
+    yield from doctor_training.findings(loaded.recipe, known, step)
 
 
 def _base(recipe: Recipe) -> Finding:
@@ -240,15 +250,7 @@ def _base(recipe: Recipe) -> Finding:
         return Finding("ok", f"base model {base}: built here at random, no download")
     if Path(base).expanduser().is_dir():
         return Finding("ok", f"base model {base}: a folder on this machine")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        # Weights too: a folder with no more than a config is a download that was broken off.
-        found = Path(snapshot_download(base, local_files_only=True))
-    except (LocalEntryNotFoundError, ValueError):
-        found = None
-    if found and any(found.glob("*.safetensors")):
+    if (found := folder_of(base)) is not None:
         return Finding("ok", f"base model {base}: on this machine, in {found}")
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
     if offline:
@@ -258,6 +260,21 @@ def _base(recipe: Recipe) -> Finding:
         )
     todo = f"the run downloads it; to do that first: hf download {base}"
     return Finding("warning", f"base model {base} is not on this machine", todo)
+
+
+def folder_of(base: str) -> Path | None:
+    """The folder of a base model that is on this machine; None where it would be downloaded."""
+    if (folder := Path(base).expanduser()).is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        # Weights too: a folder with no more than a config is a download that was broken off.
+        found = Path(snapshot_download(base, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError):
+        return None
+    return found if any(found.glob("*.safetensors")) else None
 
 
 def _engine(recipe: Recipe, known: Catalogue) -> Iterator[Finding]:

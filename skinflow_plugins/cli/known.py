@@ -42,6 +42,8 @@ def thing(known: Catalogue, kind: str, name: str) -> Thing:
         return Thing(kind, name, owner, _recipe_summary(known, path), path)
     entry = known.table(kind)[name]
     summary = _taxonomy_summary(entry.value) if kind == "taxonomies" else entry.value.summary
+    if kind == "base_models":
+        summary += "; can be dynamic" if entry.value.seam else "; cannot be dynamic (it names no seam)"
     return Thing(kind, name, entry.owner, summary, entry.value)
 
 

@@ -44,6 +44,7 @@ def build() -> Parser:
         data_check,
         demo,
         doctor,
+        graft,
         listing,
         new,
         plan,
@@ -56,7 +57,7 @@ def build() -> Parser:
     parser = Parser(prog="skinflow", description=ABOUT, epilog=CLOSING)
     parser.add_argument("--version", action="store_true", help="print the version")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
-    for module in (demo, run, validate, plan, listing, show, doctor, data_check, new, plugin):
+    for module in (demo, run, validate, plan, listing, show, doctor, data_check, graft, new, plugin):
         module.add(verbs)
     return parser
 
@@ -93,9 +94,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if flags:
         name = flags[0].partition("=")[0]
         used.error(f"unknown option {name!r}; {nearest(name, used._option_string_actions)}")
-    # argparse gives up on KEY=VALUE arguments behind an option: `run RECIPE -o DIR seed=1`.
+    # argparse gives up on arguments behind an option: `run RECIPE -o DIR seed=1`, `show dve -o DIR CHECKPOINT`.
     if rest and hasattr(arguments, "overrides"):
         arguments.overrides = [*arguments.overrides, *rest]
+    elif rest and hasattr(arguments, "rest"):
+        arguments.rest = rest
     elif rest:
         used.error(f"too many arguments: {' '.join(rest)}")
     if not hasattr(arguments, "do"):

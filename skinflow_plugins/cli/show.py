@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
+from skinflow_plugins.cli import show_dve
 from skinflow_plugins.cli.parser import add_verb
 
 if TYPE_CHECKING:
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 A reward, metric, data source, base model family, vision encoder, taxonomy or recipe. Where several kinds have
-the name, all of them are shown."""
+the name, all of them are shown. With a checkpoint behind it, `show dve` draws what its dynamic vision encoder
+does: the gains of every projection for every image, and where the last token looks."""
 MOST_LINES = 60
 
 
@@ -25,15 +29,22 @@ def add(verbs: Verbs) -> None:
     """Add `show` to the verbs."""
     parser = add_verb(verbs, "show", "show everything about one name", do, DESCRIPTION)
     parser.add_argument("name", metavar="NAME", help="as in `skinflow list`")
+    parser.set_defaults(rest=[])
+    show_dve.add_options(parser)
 
 
 def do(arguments: argparse.Namespace) -> int:
-    """Print everything that has the name."""
+    """Print everything that has the name; with `dve CHECKPOINT`, draw it."""
     from skinflow_plugins.catalogue import catalogue
     from skinflow_plugins.cli.known import names, thing
     from skinflow_plugins.cli.listing import NAMED
     from skinflow_plugins.errors import InputError, Problem, nearest
 
+    if more := show_dve.given(arguments):
+        if arguments.name == "dve":
+            return show_dve.do(arguments)
+        message = f"{arguments.name!r} takes no further arguments, found: {' '.join(more)}"
+        raise InputError(Problem(message, hint="only `skinflow show dve CHECKPOINT ...` does"))
     known = catalogue()
     by_kind = {kind: names(known, kind) for kind in NAMED}
     found = [thing(known, kind, arguments.name) for kind in NAMED if arguments.name in by_kind[kind]]
@@ -116,9 +127,17 @@ def _fields(value: object) -> list[str]:
     shown = {
         name: getattr(value, name) for name in getattr(value, "__dataclass_fields__", {}) if name != "name"
     }
-    texts = {
-        name: ", ".join(map(str, field)) if isinstance(field, tuple) else str(field)
-        for name, field in shown.items()
-    }
+    texts = {name: _text(field) for name, field in shown.items()}
     summary = texts.pop("summary", "")
     return [*([summary, ""] if summary else [""]), *(f"{name}: {text}" for name, text in texts.items())]
+
+
+def _text(field: object) -> str:
+    if is_dataclass(field) and not isinstance(field, type):  # a seam
+        inner = {each.name: getattr(field, each.name) for each in fields(field)}
+        return ", ".join(f"{name} {_text(value)}" for name, value in inner.items() if value is not None)
+    if isinstance(field, Mapping):
+        return ", ".join(f"{name} = {value}" for name, value in field.items())
+    if field is None:
+        return "none"
+    return ", ".join(map(str, field)) if isinstance(field, tuple) else str(field)

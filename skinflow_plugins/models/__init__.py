@@ -1,4 +1,4 @@
-"""Base model families: what is known of each, and tiny members of them for tests and the demo.
+"""Base model families, the dynamic families made from them, and tiny members of both for tests and the demo.
 
 Importing this package imports neither torch nor transformers; a name is looked up when first used.
 """
@@ -7,23 +7,56 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skinflow_plugins.models.dynamic import DynamicSettings, register
     from skinflow_plugins.models.families import (
         FAMILIES,
         BaseFamily,
+        families,
         family_named,
         family_of,
         family_of_hub_id,
     )
+    from skinflow_plugins.models.graft import graft
+    from skinflow_plugins.models.graft_report import GraftReport
+    from skinflow_plugins.models.load import load
+    from skinflow_plugins.models.seam import VisionSeam
     from skinflow_plugins.models.tiny import build_tiny
 
-__all__ = ["FAMILIES", "BaseFamily", "build_tiny", "family_named", "family_of", "family_of_hub_id"]
-
-_HOME = dict.fromkeys(__all__, "skinflow_plugins.models.families") | {
-    "build_tiny": "skinflow_plugins.models.tiny",
+_HOME = {
+    "BaseFamily": "families",
+    "DynamicSettings": "dynamic",
+    "FAMILIES": "families",
+    "GraftReport": "graft_report",
+    "VisionSeam": "seam",
+    "build_tiny": "tiny",
+    "families": "families",
+    "family_named": "families",
+    "family_of": "families",
+    "family_of_hub_id": "families",
+    "graft": "graft",
+    "load": "load",
+    "register": "dynamic",
 }
+__all__ = [
+    "FAMILIES",
+    "BaseFamily",
+    "DynamicSettings",
+    "GraftReport",
+    "VisionSeam",
+    "build_tiny",
+    "families",
+    "family_named",
+    "family_of",
+    "family_of_hub_id",
+    "graft",
+    "load",
+    "register",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+        found = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = found  # a submodule of the same name must not hide its function
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from skinflow_plugins.models import seam as seams
+from skinflow_plugins.models.seam import VisionSeam
+
 
 @dataclass(frozen=True, kw_only=True)
 class BaseFamily:
@@ -16,7 +19,7 @@ class BaseFamily:
     `image_placeholders` are the tokens a prompt may hold in the place of pixels, the image's own first.
     `vision_tower` is the attribute path from the top-level model to the tower.
     `hub_ids` is a regular expression that matches the whole repository name (without the owner), in any case;
-    by default none.
+    by default none. `seam` says how the tower is made dynamic; None: it cannot be.
     """
 
     name: str
@@ -28,6 +31,7 @@ class BaseFamily:
     image_placeholders: tuple[str, ...]
     vision_tower: str
     hub_ids: str = r"(?!)"
+    seam: VisionSeam | None = None
 
 
 FAMILIES: tuple[BaseFamily, ...] = (
@@ -41,6 +45,7 @@ FAMILIES: tuple[BaseFamily, ...] = (
         image_placeholders=("<|image_pad|>", "<|video_pad|>"),
         vision_tower="model.visual",
         hub_ids=r"qwen2\.5-vl-\d+b.*",
+        seam=seams.PACKED_GATED,
     ),
     BaseFamily(
         name="qwen3_vl",
@@ -52,6 +57,7 @@ FAMILIES: tuple[BaseFamily, ...] = (
         image_placeholders=("<|image_pad|>", "<|video_pad|>"),
         vision_tower="model.visual",
         hub_ids=r"qwen3-vl-\d+b-(?!a\d).*",  # 30B-A3B and 235B-A22B are of the type qwen3_vl_moe
+        seam=seams.PACKED,
     ),
     BaseFamily(
         name="llava",
@@ -63,6 +69,7 @@ FAMILIES: tuple[BaseFamily, ...] = (
         image_placeholders=("<image>",),
         vision_tower="model.vision_tower",
         hub_ids=r"llava-1\.5-\d+b-hf",
+        seam=seams.rows(feature_layer="vision_feature_layer"),
     ),
     BaseFamily(
         name="gemma3",
@@ -74,6 +81,7 @@ FAMILIES: tuple[BaseFamily, ...] = (
         image_placeholders=("<start_of_image>", "<image_soft_token>"),
         vision_tower="model.vision_tower",
         hub_ids=r"(gemma-3-(4|12|27)b|medgemma-(1\.5-)?(4|27)b)-(it|pt).*",
+        seam=seams.rows(),
     ),
     BaseFamily(
         name="idefics3",
@@ -85,8 +93,26 @@ FAMILIES: tuple[BaseFamily, ...] = (
         image_placeholders=("<image>",),
         vision_tower="model.vision_model",
         hub_ids=r"idefics3-8b.*|smolvlm-(256m-|500m-)?(instruct|base|synthetic)",  # SmolVLM2 is `smolvlm`
+        seam=seams.rows(images="masked_rows"),
+    ),
+    BaseFamily(
+        name="internvl",
+        summary="InternVL (the -hf repositories): InternViT, pixel shuffle, large images cut into tiles",
+        hf_model_type="internvl",
+        architectures=("InternVLForConditionalGeneration",),
+        swift_model_type="internvl",
+        swift_template="internvl_hf",
+        image_placeholders=("<IMG_CONTEXT>", "<video>"),
+        vision_tower="model.vision_tower",
+        hub_ids=r"internvl(2_5|3|3_5)-\d+b(-.*)?-hf",  # without -hf the code is in the repository
+        seam=seams.rows(blocks="encoder.layer", feature_layer="vision_feature_layer"),
     ),
 )
+
+
+def families() -> tuple[BaseFamily, ...]:
+    """The built-in base families; those of other packages are in the catalogue."""
+    return FAMILIES
 
 
 def family_named(name: str) -> BaseFamily:

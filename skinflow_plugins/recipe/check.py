@@ -7,26 +7,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from skinflow_plugins.catalogue import Catalogue
-from skinflow_plugins.data.record import Head
-from skinflow_plugins.declare import Dataset, Declared
-from skinflow_plugins.diagnosis.load import load_taxonomy
 from skinflow_plugins.errors import InputError, Problem, nearest
-from skinflow_plugins.options import check_options
-from skinflow_plugins.recipe import base_model, hand_over, lines, swift_arguments
-from skinflow_plugins.recipe.batches import batches
-from skinflow_plugins.recipe.lines import quoted_number
-from skinflow_plugins.recipe.load import Loaded, filled_options
-from skinflow_plugins.recipe.plan import taxonomy_source
-from skinflow_plugins.recipe.schema import DEFAULT_TASKS, Recipe, RewardUse, Stage
-from skinflow_plugins.recipe.swift_arguments import Kind
-
-ALWAYS_THERE = frozenset({"id"})
-"""Columns of every sample, whatever the source."""
+from skinflow_plugins.recipe import base_model, lines
+from skinflow_plugins.recipe.complaints import Complaints
+from skinflow_plugins.recipe.data_check import check_columns, check_data
+from skinflow_plugins.recipe.load import Loaded
+from skinflow_plugins.recipe.schema import DEFAULT_TASKS, Recipe, Stage
+from skinflow_plugins.recipe.swift_check import check_argument, check_swift
 
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _STAGE_NAME = re.compile(r"(?!\d+$)[A-Za-z0-9][A-Za-z0-9_-]*")  # no dots, no bare numbers: see `key=value`
@@ -45,25 +34,19 @@ def checked(loaded: Loaded, catalogue: Catalogue) -> Recipe:
     return loaded.recipe
 
 
-class _Check:
-    """One pass over a draft recipe. Values that are faulty in shape were reported, and are left alone."""
-
-    def __init__(self, loaded: Loaded, catalogue: Catalogue) -> None:
-        self.loaded = loaded
-        self.recipe = loaded.draft
-        self.catalogue = catalogue
-        self.problems: list[Problem] = list(loaded.problems)
+class _Check(Complaints):
+    """One pass over a draft recipe."""
 
     def run(self) -> list[Problem]:
         self.names()
         self.model()
         self.blocks()
-        head = self.data()
+        head = check_data(self)
         for number, stage in enumerate(self.recipe.stages):
             self.stage(number, stage)
             if head is not None:
-                self.columns(number, stage, head)
-        self.swift()
+                check_columns(self, number, stage, head)
+        check_swift(self)
         files = [self.loaded.place(()).file]
         for place in self.loaded.places.values():
             if place.file not in files:
@@ -71,17 +54,6 @@ class _Check:
         order = {file: position for position, file in enumerate(files)}
         once = dict.fromkeys(self.problems)
         return sorted(once, key=lambda p: (order.get(p.where, len(order)), p.line or 0))
-
-    def wrong(self, path: lines.Path, message: str, hint: str = "") -> None:
-        """Notes a problem, unless something at, above or below `path` is faulty in shape already."""
-        for other in self.loaded.faulty:
-            shorter = min(len(other), len(path))
-            if other[:shorter] == path[:shorter]:
-                return
-        self.problems.append(self.loaded.place(path).problem(path, message, hint))
-
-    def is_sound(self, path: lines.Path) -> bool:
-        return not any(other[: len(path)] == path for other in self.loaded.faulty)
 
     # --- names of the recipe itself ----------------------------------------------------------------------
 
@@ -143,93 +115,7 @@ class _Check:
                     self.wrong(("rollouts", name), f"{name!r} belongs to vLLM", "write `engine: vllm`")
         else:
             for name, value in rollouts.options.items():
-                self.argument(("rollouts", "options", name), name, value, ["grpo"])
-
-    def at_least(self, path: lines.Path, value: int | None, least: int) -> None:
-        if value is not None and value < least:
-            self.wrong(path, f"found {value}, expected {least} or more")
-
-    def taxonomy(self, path: lines.Path, name: Any) -> None:
-        known = self.catalogue.table("taxonomies")
-        if isinstance(name, str) and name not in known and not Path(name).expanduser().is_file():
-            self.wrong(path, f"{self.catalogue.unknown('taxonomies', name)}, and there is no such file")
-        elif isinstance(name, str):
-            try:
-                load_taxonomy(taxonomy_source(self.catalogue, name))
-            except InputError as error:
-                self.problems += error.problems
-
-    # --- plug-ins and their options ----------------------------------------------------------------------
-
-    def options(
-        self, path: lines.Path, declared: Declared, given: Mapping[str, Any], beside: Sequence[str]
-    ) -> bool:
-        """Notes wrong options of a plug-in, in a block with the keys `beside`; says whether all are right."""
-        filled = filled_options(self.recipe, declared, given)
-        found = check_options(declared.options, filled)
-        for name, message in found:
-            hint = quoted_number(filled.get(name))
-            options = [option.name for option in declared.options]
-            if name not in options:
-                message = f"unknown option {name!r}; {nearest(name, [*options, *beside])}"
-            if name not in filled and name in ("taxonomy", "fields"):
-                block = "taxonomy" if name == "taxonomy" else "captions"
-                hint = f"give it here, or give the recipe a `{block}:` for all"
-            self.wrong((*path, name), message, hint)
-        if "taxonomy" in given:
-            self.taxonomy((*path, "taxonomy"), given["taxonomy"])
-        return not found
-
-    def data(self) -> Head | None:
-        """What the data source shows of itself; None when it cannot be asked or finds something wrong."""
-        data = self.recipe.data
-        if not data.source:
-            return None
-        entry = self.catalogue.table("datasets").get(data.source)
-        if entry is None:
-            self.wrong(("data", "source"), self.catalogue.unknown("datasets", data.source))
-            return None
-        source: Dataset = entry.value
-        if not self.options(("data",), source, data.options, ["source"]) or not self.is_sound(("data",)):
-            return None
-        if source.head is None:
-            return None
-        try:
-            head = source.head(filled_options(self.recipe, source, data.options))
-        except InputError as error:
-            self.problems += error.problems
-            return None
-        except Exception as error:  # a plug-in's code may fail in any way; the other checks go on
-            message = f"the source {data.source!r} failed: {type(error).__name__}: {error}"
-            self.wrong(("data",), message, f"it comes from {entry.owner}")
-            return None
-        for sentence in head.problems:
-            # A sentence may begin with the option that it is about.
-            name, colon, rest = sentence.removeprefix("data.").partition(": ")
-            about = colon and any(name == option.name for option in source.options)
-            self.wrong(("data", name) if about else ("data",), rest if about else sentence)
-        return None if head.problems else head
-
-    def columns(self, number: int, stage: Stage, head: Head) -> None:
-        """That the data has the columns which the stage's rewards, tasks and balance read."""
-        there = head.columns | ALWAYS_THERE
-        source = self.recipe.data.source
-        wanted: list[tuple[lines.Path, str, str]] = []
-        for path, use in self.uses(number, stage):
-            entry = self.catalogue.table("rewards").get(use.name)
-            needs = entry.value.needs if entry else ()
-            wanted += [(path, column, f"the reward {use.name!r} needs") for column in needs]
-        for name in stage.teach:
-            if (task := self.recipe.tasks.get(name)) is not None:
-                column = "caption" if task.target == "caption" else "diagnosis"
-                wanted.append((("stages", number, "teach", name), column, f"the task {name!r} teaches"))
-        if stage.balance is not None:
-            wanted.append((("stages", number, "balance"), stage.balance, "batches are balanced over"))
-        for path, column, who in wanted:
-            if column not in there:
-                known = ", ".join(sorted(there))
-                message = f"{who} the column {column!r}, which the source {source!r} does not have"
-                self.wrong(path, message, f"it has: {known}")
+                check_argument(self, ("rollouts", "options", name), name, value, ["grpo"])
 
     # --- stages ------------------------------------------------------------------------------------------
 
@@ -312,23 +198,6 @@ class _Check:
             else:
                 self.options(path, entry.value, use.options, ["weight"])
 
-    def uses(self, number: int, stage: Stage) -> Iterator[tuple[lines.Path, RewardUse]]:
-        """The stage's rewards with their places; a reward given by its name alone is a place of its own."""
-        uses = iter(stage.rewards)
-        for position, item in enumerate(self.raw_rewards(number)):
-            path: lines.Path = ("stages", number, "rewards", position)
-            if isinstance(item, str):
-                yield path, next(uses)
-            elif isinstance(item, Mapping) and len(item) == 1:
-                [(name, given)] = item.items()
-                if given is None or isinstance(given, Mapping):
-                    yield (*path, name), next(uses)
-
-    def raw_rewards(self, number: int) -> list[Any]:
-        stages = self.loaded.mapping["stages"]
-        rewards = stages[number].get("rewards") if isinstance(stages[number], Mapping) else None
-        return rewards if isinstance(rewards, list) else []
-
     def replay(self, here: lines.Path, stage: Stage, earlier: list[Stage]) -> None:
         assert stage.replay is not None
         name, share = stage.replay.stage, stage.replay.share
@@ -338,76 +207,3 @@ class _Check:
             self.wrong((*here, "replay", "stage"), message)
         if not 0 < share < 1:
             self.wrong((*here, "replay", "share"), f"found {share}, expected a share between 0 and 1")
-
-    # --- arguments of swift ------------------------------------------------------------------------------
-
-    def swift(self) -> None:
-        try:
-            swift_arguments.arguments("grpo")
-        except ModuleNotFoundError as error:
-            self.wrong(("swift",), f"cannot check the arguments of swift: {error}", "pip install ms-swift")
-            return
-        kinds: list[Kind] = [
-            kind for kind in ("sft", "grpo") if any(s.kind == kind for s in self.recipe.stages)
-        ]
-        for number, message, hint in hand_over.mistakes(self.recipe):
-            here = self.recipe.stages[number].swift
-            path = ("stages", number, "swift", "tuner_type") if "tuner_type" in here else ("swift",)
-            self.wrong(path, message, hint)
-        for name, value in self.recipe.swift.items():
-            self.argument(("swift", name), name, value, kinds or ["grpo"])
-        for number, stage in enumerate(self.recipe.stages):
-            if stage.kind not in ("sft", "grpo"):
-                continue
-            for name, value in stage.swift.items():
-                self.argument(("stages", number, "swift", name), name, value, [stage.kind])
-            self.amounts(("stages", number, "swift"), stage)
-
-    def argument(self, path: lines.Path, name: str, value: Any, kinds: list[Kind]) -> None:
-        """Notes what is wrong with an argument for the stages, among these kinds, whose program knows it."""
-        kinds = [kind for kind in kinds if name in swift_arguments.arguments(kind)] or kinds[:1]
-        found = (swift_arguments.mistake(name, value, kind) for kind in kinds)
-        if first := next(filter(None, found), None):
-            self.wrong(path, *first)
-
-    def amounts(self, path: lines.Path, stage: Stage) -> None:
-        """That a stage ends, and that its groups of completions fill its batches."""
-        given = swift_arguments.given(self.recipe, stage)
-
-        def at(name: str) -> lines.Path:
-            return ("swift", name) if name in self.recipe.swift and name not in stage.swift else (*path, name)
-
-        def number(name: str, default: float) -> float:
-            value = given.get(name, default)
-            return value if isinstance(value, (int, float)) and not isinstance(value, bool) else default
-
-        if not any(name in given for name in ("max_steps", "num_train_epochs")):
-            hint = "give it here, or under the recipe's own `swift:`"
-            self.wrong((*path, "max_steps"), "is missing; give max_steps or num_train_epochs", hint)
-        elif number("max_steps", -1) <= 0 and number("num_train_epochs", 0) <= 0:
-            self.wrong(at("max_steps"), "max_steps or num_train_epochs must be above 0")
-        if given.get("save_strategy") == "no":
-            self.wrong(at("save_strategy"), "found 'no', but the next stage starts from a checkpoint")
-        if given.get("save_only_model") is True:
-            message = "is true, but an interrupted stage goes on with the optimizer's state"
-            self.wrong(at("save_only_model"), message)
-        if stage.balance and number("max_steps", -1) <= 0:
-            self.wrong(at("max_steps"), "is missing; batches can be balanced over a known number of steps")
-        if stage.kind != "grpo" or not self.is_sound(("launch",)):
-            return
-        try:
-            sizes = batches(given, self.recipe.launch.processes)
-        except ValueError as error:
-            self.wrong(at("per_device_train_batch_size"), str(error))
-            return
-        batch, group = sizes.generated, sizes.group
-        if group < 2:
-            message = f"found {group}; a group needs at least 2 completions to compare"
-            self.wrong(at("num_generations"), message)
-        elif batch < 1 or batch % group:
-            message = f"{batch} completions per generation batch cannot be cut into groups of {group}"
-            hint = (
-                "generation_batch_size, or else per_device_train_batch_size x processes x "
-                "gradient_accumulation_steps, must be a multiple of num_generations"
-            )
-            self.wrong(at("num_generations"), message, hint)

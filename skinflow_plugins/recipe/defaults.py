@@ -1,7 +1,7 @@
 """swift arguments that we set for every stage, each with the reason that the plan prints beside it.
 
-Several of swift's own defaults switch training off or on in ways that nobody sees; here is where we decide.
-A recipe's `swift:` block wins over everything in this file.
+Several of swift's own defaults switch things off or on in ways that nobody sees; here is where we decide, and
+for what is trained in `tuning`. A recipe's `swift:` block wins over everything in this file.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class Explained:
 def common_arguments(recipe: Recipe, family: BaseFamily, given: Mapping[str, Any]) -> dict[str, Explained]:
     """What `swift sft` and `swift rlhf` both get."""
     arguments = {
-        "model_type": Explained(family.swift_model_type, "swift guesses it from folder names otherwise"),
+        # A model with the dynamic encoder is of a type of its own; how it is asked stays as it was.
+        "model_type": Explained(
+            f"skinflow_{family.swift_model_type}" if recipe.model.vision.dynamic else family.swift_model_type,
+            "swift guesses it from folder names otherwise",
+        ),
         "template": Explained(family.swift_template),
         "seed": Explained(recipe.seed),
         "data_seed": Explained(recipe.seed),
-        "tuner_type": Explained("full", "swift's default is LoRA, which leaves the vision tower untrained"),
-        "freeze_vit": Explained(False, "swift's default freezes the vision tower even under full tuning"),
-        "freeze_aligner": Explained(False, "as above, for the projector between tower and language model"),
-        "freeze_llm": Explained(False),
         "callbacks": Explained(["skinflow"], "links the last checkpoint and keeps rewards.jsonl in step"),
         "add_version": Explained(False, "the next stage must know this stage's folder"),
         "check_model": Explained(False, "swift asks a model hub about local folders otherwise"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.models.families import BaseFamily
-from skinflow_plugins.recipe import swift_arguments
+from skinflow_plugins.recipe import swift_arguments, tuning
 from skinflow_plugins.recipe.batches import batches
 from skinflow_plugins.recipe.defaults import Explained, common_arguments, grpo_arguments
 from skinflow_plugins.recipe.families import TINY, family_for
@@ -85,10 +85,17 @@ class Plan:
 
 def base_path(recipe: Recipe, root: PurePath) -> str:
     """The folder or hub id that the first stage starts from."""
-    if recipe.model.base.startswith("tiny:") or recipe.model.vision.encoder != "base":
+    if recipe.model.vision.encoder != "base":
         return str(root / "base")
+    if recipe.model.base.startswith(TINY):
+        return tiny_path(recipe, root)
     base = Path(recipe.model.base).expanduser()
     return str(base.absolute()) if base.is_dir() else recipe.model.base
+
+
+def tiny_path(recipe: Recipe, root: PurePath) -> str:
+    """Where a tiny base is built: beside the model that an encoder makes of it, or in its place."""
+    return str(root / ("base" if recipe.model.vision.encoder == "base" else "plain"))
 
 
 def plan(recipe: Recipe, catalogue: Catalogue, *, root: PurePath, plugin: str) -> Plan:
@@ -113,7 +120,7 @@ def _stage(
     slug = f"{number}-{stage.name}"
     given = swift_arguments.given(recipe, stage)
     rewards = stage_rewards(recipe, catalogue, stage)
-    arguments = common_arguments(recipe, family, given)
+    arguments = common_arguments(recipe, family, given) | tuning.arguments(recipe, stage)
     arguments |= _weights(recipe, root, stage, given, before)
     arguments |= {
         "dataset": Explained([str(root / "data" / f"{slug}.jsonl")]),

@@ -22,6 +22,11 @@ class Vision:
     encoder: str = "base"
     options: Mapping[str, Any] = field(default_factory=dict, metadata=OTHER_KEYS)
 
+    @property
+    def dynamic(self) -> bool:
+        """Whether the encoder is the dynamic one, with routers to train."""
+        return self.encoder == "dve"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -115,6 +120,23 @@ class Replay:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """`tuning`: what is trained; `stages[i].tuning` wins over it key by key. None: not given.
+
+    `tuner` is `full`, `lora`, or `routers` (of the dynamic encoder; the language model is frozen), by default
+    `full`. `encoder`, the vision encoder, is `trained` or `frozen`, by default trained, and frozen under
+    `routers`. The routers of a dynamic encoder are trained in any case. `router_learning_rate` is theirs
+    alone, by default that of everything else. `router_weight_decay` pulls their heads to zero, where they do
+    nothing; once either of the two is given, it is 0 unless it is given itself.
+    """
+
+    tuner: Literal["full", "lora", "routers"] | None = None
+    encoder: Literal["trained", "frozen"] | None = None
+    router_learning_rate: float | None = None
+    router_weight_decay: float | None = None
+
+
+@dataclass(frozen=True)
 class Stage:
     """One stage: one run of `swift sft` or `swift rlhf`. `swift` are that program's own arguments.
 
@@ -128,6 +150,7 @@ class Stage:
     task: str | None = None
     teach: Mapping[str, Teach] = field(default_factory=dict)
     rewards: tuple[RewardUse, ...] = ()
+    tuning: Tuning = Tuning()
     swift: Mapping[str, Any] = field(default_factory=dict)
     gate: Gate | None = None
     replay: Replay | None = None
@@ -184,6 +207,7 @@ class Recipe:
     taxonomy: str | None = None
     captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tasks: Mapping[str, Task] = field(default_factory=dict)
+    tuning: Tuning = Tuning()
     rollouts: Rollouts = Rollouts()
     launch: Launch = Launch()
     eval: Evaluation = Evaluation()

@@ -43,8 +43,10 @@ def test_each_tokenizer_decides_its_own_ids(family: BaseFamily, tmp_path: Path) 
         template, ids = prompt_by_swift(folder, family, image)
         assert ids == prompt_by_transformers(folder, image)
         assert ids.count(template.config.image_token_id) == 16
-        first = template.tokenizer.convert_tokens_to_ids(family.image_placeholders[0])
-        assert first in template.placeholder_tokens  # a truncated prompt keeps these
+        own = template.tokenizer.convert_tokens_to_ids(list(family.image_placeholders))
+        # a truncated prompt keeps these
+        assert own[0] in template.placeholder_tokens
+        assert set(template.placeholder_tokens) <= set(own)
         image_ids.add(template.config.image_token_id)
     assert len(image_ids) == len(VOCABULARIES)
 

@@ -45,6 +45,10 @@ def test_family_of_unknown_and_missing(tmp_path: Path) -> None:
         ("HuggingFaceM4/Idefics3-8B-Llama3", "idefics3"),
         ("HuggingFaceTB/SmolVLM-256M-Instruct", "idefics3"),
         ("HuggingFaceTB/SmolVLM-Instruct", "idefics3"),
+        ("OpenGVLab/InternVL3-1B-hf", "internvl"),
+        ("OpenGVLab/InternVL3_5-8B-HF", "internvl"),
+        ("OpenGVLab/InternVL3_5-30B-A3B-HF", "internvl"),
+        ("OpenGVLab/InternVL2_5-2B-MPO-hf", "internvl"),
         # near misses: another architecture behind a similar name
         ("Qwen/Qwen2-VL-7B-Instruct", None),
         ("Qwen/Qwen3-VL-30B-A3B-Instruct", None),
@@ -54,6 +58,9 @@ def test_family_of_unknown_and_missing(tmp_path: Path) -> None:
         ("google/gemma-3n-E4B-it", None),
         ("google/medgemma-27b-text-it", None),
         ("HuggingFaceTB/SmolVLM2-2.2B-Instruct", None),
+        ("OpenGVLab/InternVL3-1B", None),
+        ("OpenGVLab/InternVL3_5-8B-Instruct", None),
+        ("OpenGVLab/InternVL3_5-GPT-OSS-20B-A4B-Preview-HF", None),
     ],
 )
 def test_family_of_hub_id(hub_id: str, name: str | None) -> None:

@@ -577,9 +577,9 @@ def test_checkpoints_must_be_kept_and_whole() -> None:
 
 
 def test_tuners_must_hand_over() -> None:
-    found = problems(RECIPE, "stages.warm.swift.tuner_type=lora")
+    found = problems(RECIPE, "stages.warm.tuning.tuner=lora")
     assert "full tuning cannot start from the adapter of 'warm'" in found[0]
-    assert problems(RECIPE, "swift.tuner_type=lora") == []
+    assert problems(RECIPE, "tuning.tuner=lora") == []
     assert "found 'adalora'" in problems(RECIPE, "swift.tuner_type=adalora")[0]
 
 

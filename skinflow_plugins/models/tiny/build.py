@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from skinflow_plugins.models.families import family_named
-from skinflow_plugins.models.tiny import gemma3, idefics3, llava, qwen2_5_vl, qwen3_vl
+from skinflow_plugins.models.tiny import gemma3, idefics3, internvl, llava, qwen2_5_vl, qwen3_vl
 from skinflow_plugins.models.tiny.blueprint import HEAD_WIDTH, Blueprint, Size
 from skinflow_plugins.models.tiny.tokenizer import word_tokenizer
 
@@ -17,6 +17,7 @@ BLUEPRINTS: dict[str, Blueprint] = {
     "llava": llava.BLUEPRINT,
     "gemma3": gemma3.BLUEPRINT,
     "idefics3": idefics3.BLUEPRINT,
+    "internvl": internvl.BLUEPRINT,
 }
 
 

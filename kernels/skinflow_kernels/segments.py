@@ -1,0 +1,90 @@
+"""Where the images lie in a packed input, and what each looks like on average.
+
+Axis letters: T tokens packed over images, S images (segments), I input features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def segment_lengths(segments: Tensor, tokens: int) -> list[int]:
+    """The number of tokens of each image, from the cumulative count `segments`: (S + 1,) to S integers.
+
+    `segments` is int32 or int64, starts at 0, never decreases and ends at `tokens`. An image without tokens is
+    legal. Anything else raises ValueError, which says what was found and what was expected.
+    """
+    if segments.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"segments has dtype {segments.dtype}; expected torch.int32 or torch.int64")
+    if segments.dim() != 1 or len(segments) == 0:
+        raise ValueError(
+            f"segments has shape {tuple(segments.shape)}; expected (images + 1,): the cumulative token count"
+        )
+    ends: list[int] = segments.tolist()
+    if ends[0] != 0:
+        raise ValueError(f"segments starts at {ends[0]}; expected 0, the cumulative count before any image")
+    lengths = [end - start for start, end in pairwise(ends)]
+    for image, length in enumerate(lengths):
+        if length < 0:
+            raise ValueError(
+                f"segments decreases at index {image + 1}, from {ends[image]} to {ends[image + 1]}; "
+                "expected a cumulative count"
+            )
+    if ends[-1] != tokens:
+        raise ValueError(f"segments adds up to {ends[-1]} tokens, while the input has {tokens}")
+    return lengths
+
+
+def equal_runs(lengths: list[int]) -> Iterator[tuple[slice, slice, int]]:
+    """Neighbouring images of one length, as (which images, which tokens, that length); empty ones left out.
+
+    The tokens of such a run are one view (images, length, features), without a copy.
+    """
+    image = token = 0
+    for length, group in groupby(lengths):
+        images = sum(1 for _ in group)
+        if length:
+            yield slice(image, image + images), slice(token, token + images * length), length
+        image, token = image + images, token + images * length
+
+
+def segment_means(x: Tensor, lengths: list[int], keep: Tensor | None) -> Tensor:
+    """The mean token of each image of x (T, I), over the tokens that `keep` (T,) allows: (S, I) float32.
+
+    Summed in float32 (float64 for a float64 x, and returned so). An image of which nothing is kept has mean
+    and gradient zero. What the other tokens hold, infinities included, plays no part.
+    """
+    means: Tensor = _SegmentMeans.apply(x, lengths, keep)  # type: ignore[no-untyped-call]
+    return means
+
+
+class _SegmentMeans(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, lengths: list[int], keep: Tensor | None) -> Tensor:
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        ctx.dtype, ctx.lengths = x.dtype, lengths
+        if keep is not None:
+            x = x.masked_fill(~keep[:, None], 0)
+        sums = x.new_zeros((len(lengths), x.shape[1]), dtype=wide)
+        kept = sums.new_tensor(lengths)
+        for images, tokens, length in equal_runs(lengths):
+            sums[images] = x[tokens].view(-1, length, x.shape[1]).sum(1, dtype=wide)
+            if keep is not None:
+                kept[images] = keep[tokens].view(-1, length).sum(1, dtype=wide)
+        ctx.save_for_backward(keep, kept)
+        return sums.div_(kept.clamp_(min=1)[:, None])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        keep, kept = ctx.saved_tensors
+        each = (gradient / kept[:, None]).to(ctx.dtype)
+        repeats = torch.tensor(ctx.lengths, device=gradient.device)
+        spread = each.repeat_interleave(repeats, 0, output_size=sum(ctx.lengths))
+        return (spread if keep is None else spread.masked_fill_(~keep[:, None], 0)), None, None

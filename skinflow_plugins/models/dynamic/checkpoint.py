@@ -1,0 +1,98 @@
+"""Folders of dynamic checkpoints: the manifest of a graft, and weights that must not be taken for others.
+
+A grafted folder links the base's shards under names of its own and lists them in an index. Other programs
+save into folders and move them; whoever opens one must get the newest weights, all of them, or an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skinflow_plugins.errors import InputError, Problem
+
+MANIFEST = "graft.json"
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+ROUTERS = "dve.safetensors"
+MANIFEST_FORMAT = 1
+
+
+def manifest(folder: Path) -> Mapping[str, Any] | None:
+    """What `graft` wrote down about a folder; None when the folder was not made by it."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def weight_files(folder: Path) -> list[str]:
+    """The files that a folder's index names; empty without an index."""
+    path = folder / INDEX
+    if not path.is_file():
+        return []
+    return sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+
+
+def check(folder: Path) -> None:
+    """Raise `InputError` when a folder's weights are incomplete, ambiguous, or no longer those grafted."""
+    problems = []
+    named = weight_files(folder)
+    if (folder / SINGLE).is_file() and named and SINGLE not in named:
+        problems.append(
+            Problem(
+                f"holds two sets of weights: {SINGLE}, and the {len(named)} files that {INDEX} names",
+                where=str(folder),
+                hint=f"keep one: remove {INDEX} if {SINGLE} is the newer, or {SINGLE} if it is not",
+            )
+        )
+    graft = manifest(folder)
+    files: Mapping[str, Any] = graft["files"] if graft else {}
+    for name in named:
+        path = folder / name
+        if not path.exists():
+            source = files.get(name, {}).get("source", "")
+            problems.append(
+                Problem(
+                    f"{name} is missing" + (f"; it was linked from {source}" if source else ""),
+                    where=str(folder),
+                    hint="the folder or its base was moved: bring them back together, or graft anew "
+                    "(with --link copy the folder stands alone)",
+                )
+            )
+        elif name in files and path.stat().st_size != files[name]["bytes"]:
+            found, expected = path.stat().st_size, files[name]["bytes"]
+            problems.append(
+                Problem(
+                    f"{name} has {found} bytes and had {expected} when it was grafted: the base has changed",
+                    where=str(folder),
+                    hint="graft the new base into a new folder",
+                )
+            )
+    if problems:
+        raise InputError(problems)
+
+
+def stale_weights(folder: Path) -> dict[str, int]:
+    """The weight files of an existing checkpoint in `folder`, with their times, before another is written."""
+    names = {SINGLE, INDEX, ROUTERS, *weight_files(folder)}
+    if graft := (manifest(folder) if folder.is_dir() else None):
+        names |= {MANIFEST, *graft["files"]}
+    paths = (folder / name for name in sorted(names))
+    return {path.name: path.lstat().st_mtime_ns for path in paths if path.is_symlink() or path.exists()}
+
+
+def remove_stale(folder: Path, before: Mapping[str, int]) -> None:
+    """Remove files that stood in `folder` before weights were written there and were not written anew.
+
+    Only links of ours and files that the old index named are concerned. A link goes, what it points to stays.
+    """
+    now = stale_weights(folder)
+    if not any(name in now and now[name] != before.get(name) for name in (SINGLE, INDEX)):
+        return  # no weights were written: an adapter, or another process's part
+    for name, time in before.items():
+        if now.get(name) == time:
+            (folder / name).unlink()

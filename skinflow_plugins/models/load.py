@@ -1,0 +1,20 @@
+"""Opens checkpoints of ours with transformers alone: no recipe, no ms-swift."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from skinflow_plugins.models.dynamic.family import register
+
+
+def load(checkpoint: str | Path, **options: Any) -> Any:
+    """The model of a checkpoint, with or without a dynamic vision encoder, in evaluation mode.
+
+    `options` go to transformers' `from_pretrained` (dtype, device_map, attn_implementation, ...). Raises
+    `InputError` when weights of dynamic projections are missing or ambiguous.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    register()
+    return AutoModelForImageTextToText.from_pretrained(checkpoint, **options).eval()

@@ -1,0 +1,1 @@
+"""Pictures and tables of what was found; computes nothing about models itself."""

@@ -1,0 +1,110 @@
+"""Tiny bases of every family with a seam, and grafts of them, made once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import AutoProcessor
+
+from skinflow_plugins.models import FAMILIES, build_tiny, graft
+
+SMALL = {"width": 64, "depth": 3}
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny base of every family."""
+    root = tmp_path_factory.mktemp("bases")
+    words = ["What is shown?"]
+    return {
+        each.name: build_tiny(each.name, root / each.name, vocabulary=words, **SMALL) for each in FAMILIES
+    }
+
+
+@pytest.fixture(scope="session")
+def grafts(bases: Mapping[str, Path]) -> dict[str, Path]:
+    """A graft of every base, as a user gets it: routers that change nothing."""
+    for folder in bases.values():
+        graft(folder, folder.with_name(f"{folder.name}-graft"))
+    return {name: folder.with_name(f"{name}-graft") for name, folder in bases.items()}
+
+
+def stir(folder: Path) -> Path:
+    """The graft in `folder` with random heads in its routers, in place."""
+    file, generator = folder / "dve.safetensors", torch.Generator().manual_seed(0)
+    tensors = load_file(file)
+    for name, value in tensors.items():
+        if "dve_router" in name and not name.endswith(("reduce_weight", "norm_weight")):
+            tensors[name] = 0.5 * torch.randn(value.shape, generator=generator)
+    save_file(tensors, file, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stirred(bases: Mapping[str, Path]) -> Callable[..., Path]:
+    """`stirred(family, **options of graft)`: a graft whose routers do something, made once."""
+    made: dict[str, Path] = {}
+
+    def get(name: str, **options: Any) -> Path:
+        key = json.dumps([name, options])
+        if key not in made:
+            out = bases[name].with_name(f"{name}-stirred-{len(made)}")
+            graft(bases[name], out, **options)
+            made[key] = stir(out)
+        return made[key]
+
+    return get
+
+
+def square(seed: int, side: int = 56) -> Image.Image:
+    """An image of noise; no two seeds are alike."""
+    shade = 40 * (seed % 4)
+    noise = torch.randint(shade, shade + 100, (side, side, 3), generator=torch.Generator().manual_seed(seed))
+    return Image.fromarray(noise.numpy().astype("uint8"))
+
+
+@pytest.fixture(scope="session")
+def asked(bases: Mapping[str, Path]) -> Callable[..., Any]:
+    """`asked(family, [[0, 1], [2]])`: a batch whose first row is about the images 0 and 1, by the chat template."""
+    processors = {name: AutoProcessor.from_pretrained(folder) for name, folder in bases.items()}
+
+    def batch(name: str, rows: list[list[int]]) -> Any:
+        processor = processors[name]
+        texts = []
+        for row in rows:
+            content = [*({"type": "image"} for _ in row), {"type": "text", "text": "What is shown?"}]
+            message = {"role": "user", "content": content}
+            texts.append(processor.apply_chat_template([message], add_generation_prompt=True))
+        images = [[square(seed) for seed in row] for row in rows]
+        options = {"return_tensors": "pt", "padding": True, "padding_side": "right"}
+        return processor(text=texts, images=images, **options)
+
+    return batch
+
+
+@pytest.fixture(scope="session")
+def helpers() -> SimpleNamespace:
+    """Functions that several test files share."""
+    return SimpleNamespace(stir=stir, square=square, image_embeddings=image_embeddings)
+
+
+def image_embeddings(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+    """What the language model is shown at the image tokens, in their order."""
+    seen = []
+
+    def look(module: Any, args: Any, kwargs: Any) -> None:
+        seen.append(kwargs["inputs_embeds"])
+
+    hook = model.get_decoder().register_forward_pre_hook(look, with_kwargs=True)
+    with torch.no_grad():
+        model(**batch)
+    hook.remove()
+    return seen[0][batch["input_ids"] == model.config.image_token_id]
