@@ -1,14 +1,15 @@
-"""Measures the virtual-width linear layer on a CPU against nn.Linear, its definition and the published algorithm.
+"""The virtual-width linear layer on a CPU, against nn.Linear, its own definition and the published algorithm.
 
-    python kernels/bench/virtual_width_cpu.py [--repeats N] [--out FILE] [--threads N]
+    python kernels/bench/virtual_width_cpu.py [--repeats N] [--out FILE] [--threads N] [--only TEXT]
 
-All rows of one shape are measured in one process, in turn, in alternating order, so that a change in the speed
-of the machine meets all of them; a row's ratio is the median over repetitions of its time to nn.Linear's in the
-same repetition. Routers stand aside: gates and amplitudes are given, as they are in every row but `published`,
-which computes its own (about a hundredth of nn.Linear). Measure on a quiet machine.
+All rows of a shape are timed in one process, in turn, in alternating order, so that a change in the speed of
+the machine meets all of them. A row's ratio is the median, over repetitions, of its time to nn.Linear's in
+the same repetition. With one thread, time is CPU time of the process: other work on the machine disturbs it
+less. Gates and amplitudes are given; only `published` computes its own, which takes about a hundredth of
+nn.Linear.
 
-To measure something else, such as a module, add a function to ROWS: it takes a Case and gives the function
-that is timed, with the nn.Linear row that it is to be compared with.
+To measure something else, such as a module, add a line to ROWS: a function that takes a Case and gives the
+function that is timed, and the nn.Linear row that its ratio is to.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ class Case:
         self.output_gain = (1 + torch.randn(self.images, self.rows) * 0.3).requires_grad_()
         self.dy = torch.randn(total, self.rows)
 
-    def gates(self) -> dict[str, Tensor]:
-        """The per-image arguments of the layer."""
-        return {n: getattr(self, n) for n in ("band_delta", "input_gain", "output_gain")}
+    def per_image(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Amplitudes and gains."""
+        return self.band_delta, self.input_gain, self.output_gain
 
 
 Timed = Callable[[], object]
@@ -85,56 +86,65 @@ def _linear(case: Case) -> Tensor:
     return torch.nn.functional.linear(case.x, case.weight, case.bias)
 
 
-def _ours(case: Case, weight: Tensor, bases: Tensor, bias: Tensor) -> Tensor:
-    return virtual_width_linear(case.x, case.segments, weight, bases, bias=bias, **case.gates())
+def _layer(layer: Callable[..., Tensor], case: Case, weight: Tensor, bases: Tensor, bias: Tensor) -> Tensor:
+    delta, input_gain, output_gain = case.per_image()
+    gains = {"input_gain": input_gain, "output_gain": output_gain}
+    return layer(case.x, case.segments, weight, bases, delta, bias, **gains)
+
+
+def _trained(layer: Callable[..., Tensor], case: Case) -> Timed:
+    def timed() -> object:
+        bases = follow_weight(case.weight, case.bases, case.thresholds)
+        y = _layer(layer, case, case.weight, bases, case.bias)
+        return _gradients(case, y, case.x, case.weight, case.bias, *case.per_image())
+
+    return timed
 
 
 def linear_forward(case: Case) -> Timed:
+    """nn.Linear without a gradient."""
+
     return torch.no_grad()(lambda: _linear(case))
 
 
 def linear_trained(case: Case) -> Timed:
+    """nn.Linear and the gradients of x, weight and bias."""
+
     return lambda: _gradients(case, _linear(case), case.x, case.weight, case.bias)
 
 
 def virtual_width_forward(case: Case) -> Timed:
-    return torch.no_grad()(lambda: _ours(case, case.weight, case.bases, case.bias))
+    """Ours without a gradient."""
+    return torch.no_grad()(lambda: _layer(virtual_width_linear, case, case.weight, case.bases, case.bias))
 
 
 def virtual_width_frozen(case: Case) -> Timed:
+    """Ours and the gradients of x, amplitudes and gains."""
     weight, bias = case.weight.detach(), case.bias.detach()
-    return lambda: _gradients(case, _ours(case, weight, case.bases, bias), case.x, *case.gates().values())
-
-
-def virtual_width_trained(case: Case) -> Timed:
-    def timed() -> object:
-        bases = follow_weight(case.weight, case.bases, case.thresholds)
-        y = _ours(case, case.weight, bases, case.bias)
-        return _gradients(case, y, case.x, case.weight, case.bias, *case.gates().values())
-
-    return timed
-
-
-def reference_forward(case: Case) -> Timed:
-    return torch.no_grad()(
-        lambda: virtual_width_linear_reference(
-            case.x, case.segments, case.weight, case.bases, bias=case.bias, **case.gates()
-        )
+    return lambda: _gradients(
+        case, _layer(virtual_width_linear, case, weight, case.bases, bias), case.x, *case.per_image()
     )
 
 
-def reference_trained(case: Case) -> Timed:
-    def timed() -> object:
-        bases = follow_weight(case.weight, case.bases, case.thresholds)
-        y = virtual_width_linear_reference(
-            case.x, case.segments, case.weight, bases, bias=case.bias, **case.gates()
-        )
-        return _gradients(case, y, case.x, case.weight, case.bias, *case.gates().values())
+def virtual_width_trained(case: Case) -> Timed:
+    """Ours and all gradients, that of the weight also through its bases."""
+    return _trained(virtual_width_linear, case)
 
-    return timed
+
+def reference_forward(case: Case) -> Timed:
+    """The definition without a gradient."""
+    layer = virtual_width_linear_reference
+    return torch.no_grad()(lambda: _layer(layer, case, case.weight, case.bases, case.bias))
+
+
+def reference_trained(case: Case) -> Timed:
+    """The definition and all gradients."""
+    return _trained(virtual_width_linear_reference, case)
 
 
 def published(case: Case, trained: bool) -> Timed:
+    """The published algorithm, without a gradient or with all of its own."""
+
     spectrum = published_spectrum(case.weight.detach()).requires_grad_()
     router = router_parameters(case.columns, case.rows, BANDS, scale=0.1)
     bins = published_band_map(case.rows, case.columns, BANDS)
@@ -149,6 +159,8 @@ def published(case: Case, trained: bool) -> Timed:
 
 
 def rebuild(case: Case) -> Timed:
+    """What a change of the weight costs beside the step itself: its bases anew."""
+
     return lambda: split_bands(case.weight.detach(), case.thresholds)
 
 
@@ -172,12 +184,13 @@ def measure(case: Case, repeats: int, only: str = "") -> dict[str, list[float]]:
     """Milliseconds of every repetition of every row."""
     timed = {name: make(case) for name, (make, base) in ROWS.items() if only in name or name == base}
     times: dict[str, list[float]] = {name: [] for name in timed}
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for repeat in range(-1, repeats):
         for name in list(timed)[:: 1 if repeat % 2 else -1]:
-            start = time.perf_counter()
+            start = clock()
             timed[name]()
             if repeat >= 0:  # the one before warms up
-                times[name].append((time.perf_counter() - start) * 1e3)
+                times[name].append((clock() - start) * 1e3)
     return times
 
 
@@ -197,7 +210,9 @@ def commit() -> str:
 
 def main() -> None:
     """Measure everything, print it and write it as CSV."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", help="rows whose name holds this, beside nn.Linear")

@@ -1,4 +1,4 @@
-"""The arguments of one virtual-width linear layer, as every backend receives them, and what is wrong with them.
+"""The arguments of a virtual-width linear layer as every backend receives them, and what is wrong with them.
 
 Axis letters: T tokens packed over images, S images (segments), I input features, O output features, K bands.
 """

@@ -80,7 +80,10 @@ class _Join(torch.autograd.Function):
             # sum_k P_k G_k = G_K + sum_{k<K} P_k (G_k - G_K).
             last = _wide(parts[-1])
             bands = band_map(len(last), last.shape[1], thresholds, last.device)
-            difference, spectrum = torch.empty_like(last), torch.zeros((), dtype=last.dtype, device=last.device)
+            difference, spectrum = (
+                torch.empty_like(last),
+                torch.zeros((), dtype=last.dtype, device=last.device),
+            )
             for k in range(len(thresholds)):
                 torch.sub(parts[k], last, out=difference)
                 spectrum = torch.where(bands == k, torch.fft.rfft2(difference), spectrum)
@@ -118,7 +121,8 @@ def _wide(part: Tensor) -> Tensor:
 
 def _inverse(spectrum: Tensor, columns: int) -> Tensor:
     """The inverse of rfft2: (O, I // 2 + 1) to (O, I). On a CPU, irfft2 takes up to twice as long as this."""
-    return torch.fft.irfft(torch.fft.ifft(spectrum, dim=0), n=columns, dim=1)
+    matrix: Tensor = torch.fft.irfft(torch.fft.ifft(spectrum, dim=0), n=columns, dim=1)
+    return matrix
 
 
 @contextmanager

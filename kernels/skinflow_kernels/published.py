@@ -22,7 +22,7 @@ from skinflow_kernels.segments import segment_lengths
 
 @dataclass(frozen=True)
 class RouterParameters:
-    """The published router: one hidden layer, and a head each for input channels, output channels and bands."""
+    """The published router: one hidden layer; a head each for input channels, output channels and bands."""
 
     hidden: Tensor  # (A, I)
     norm: Tensor  # (A,)
@@ -41,7 +41,7 @@ class RouterParameters:
 def router_parameters(
     columns: int, rows: int, bands: int, scale: float = 0.0, dtype: torch.dtype = torch.float32
 ) -> RouterParameters:
-    """A router for a weight (rows, columns); its heads are `scale` times normal, so 0 is the published start."""
+    """A router for a weight (rows, columns); its heads are `scale` times normal: 0 is the published start."""
     hidden = max(columns // 16, 16)
 
     def normal(factor: float, *shape: int) -> Tensor:
@@ -53,7 +53,7 @@ def router_parameters(
 
 
 def published_gates(means: Tensor, router: RouterParameters) -> tuple[Tensor, Tensor, Tensor]:
-    """The gates in (0, 2) of input channels (S, I), output channels (S, O) and bands (S, K), from means (S, I)."""
+    """The gates in (0, 2) of input channels (S, I), output channels (S, O) and bands (S, K), from means."""
     hidden = functional.linear(means, router.hidden)
     hidden = functional.rms_norm(hidden, router.norm.shape, router.norm, eps=1e-6).relu()
     channel = functional.linear(hidden, router.channel_weight, router.channel_bias)
@@ -72,13 +72,14 @@ def published_band_map(rows: int, columns: int, bands: int) -> Tensor:
     if half[0] * half[1] % bands:
         raise ValueError(f"{bands} bands do not divide the {half[0]} x {half[1]} bins of the half plane")
     radius = (torch.fft.fftfreq(rows)[:, None].square() + torch.fft.rfftfreq(columns).square()).sqrt()
-    band_of_bin = torch.empty(half[0] * half[1], dtype=torch.int64)
-    band_of_bin[radius.flatten().argsort(stable=True)] = torch.arange(len(band_of_bin)) * bands // len(band_of_bin)
+    order = radius.flatten().argsort()
+    band_of_bin = torch.empty_like(order)
+    band_of_bin[order] = torch.arange(len(order)) * bands // len(order)
     return band_of_bin.view(half)
 
 
 def published_spectrum(weight: Tensor) -> Tensor:
-    """What the published module stores of a weight (O, I): (O, I // 2 + 1, 2), real and imaginary parts, scaled."""
+    """What the published module stores of a weight (O, I): (O, I // 2 + 1, 2), real and imaginary."""
     return torch.view_as_real(torch.fft.rfft2(weight)) / (min(weight.shape) // 2)
 
 

@@ -17,8 +17,8 @@ from torch.autograd.function import once_differentiable
 def segment_lengths(segments: Tensor, tokens: int) -> list[int]:
     """The number of tokens of each image, from the cumulative count `segments`: (S + 1,) to S integers.
 
-    `segments` is int32 or int64, starts at 0, never decreases and ends at `tokens`. An image without tokens is
-    legal. Anything else raises ValueError, which says what was found and what was expected.
+    `segments` is int32 or int64, starts at 0, never decreases and ends at `tokens`; an image without tokens
+    is legal. Anything else raises ValueError, which says what was found and what was expected.
     """
     if segments.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"segments has dtype {segments.dtype}; expected torch.int32 or torch.int64")
@@ -74,9 +74,9 @@ class _SegmentMeans(torch.autograd.Function):
         sums = x.new_zeros((len(lengths), x.shape[1]), dtype=wide)
         kept = sums.new_tensor(lengths)
         for images, tokens, length in equal_runs(lengths):
-            sums[images] = x[tokens].view(-1, length, x.shape[1]).sum(1, dtype=wide)
+            sums[images] = x[tokens].reshape(-1, length, x.shape[1]).sum(1, dtype=wide)
             if keep is not None:
-                kept[images] = keep[tokens].view(-1, length).sum(1, dtype=wide)
+                kept[images] = keep[tokens].reshape(-1, length).sum(1, dtype=wide)
         ctx.save_for_backward(keep, kept)
         return sums.div_(kept.clamp_(min=1)[:, None])
 

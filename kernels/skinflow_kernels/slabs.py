@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-# Of one slab. On a CPU, narrower products are slow, and wider slabs have left the cache when they are used.
-SLAB_BYTES = 16 * 2**20
-FEWEST_ROWS = 64
+# Products are best about square, as many rows as an image has tokens; below the first number they are slow,
+# and above the second a slab has left every cache when it is used. Measured on a CPU.
+FEWEST_ROWS = 128
+MOST_BYTES = 64 * 2**20
 
 
 class Slabs:
@@ -22,14 +23,15 @@ class Slabs:
     Mixing is done in `wide`: float32, or float64 for a float64 weight.
     """
 
-    def __init__(self, weight: Tensor, bases: Tensor, delta: Tensor) -> None:
+    def __init__(self, weight: Tensor, bases: Tensor, delta: Tensor, tokens: int) -> None:
         self.weight, self.bases = weight, bases
         self.wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
         self.delta = delta.to(self.wide)
-        of_one_row = len(delta) * weight.shape[1] * self.wide.itemsize
-        most = max(FEWEST_ROWS, SLAB_BYTES // max(of_one_row, 1))
+        images = max(len(delta), 1)
+        fitting = MOST_BYTES // (images * max(weight.shape[1], 1) * self.wide.itemsize)
+        most = max(min(max(tokens // images, FEWEST_ROWS), fitting), 16)
         slabs = max(1, -(-len(weight) // most))
-        self.rows = -(-len(weight) // slabs)
+        self.rows = max(1, -(-len(weight) // slabs))
 
     def __iter__(self) -> Iterator[slice]:
         for first in range(0, len(self.weight), self.rows):

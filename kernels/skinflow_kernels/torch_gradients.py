@@ -1,7 +1,7 @@
 """The gradients of a virtual-width linear layer, slab by slab; the formulas stand in `torch_path`.
 
-Axis letters: T tokens packed over images, S images, N tokens of one image, I input features, O output features,
-K bands, R output rows of a slab.
+Axis letters: T tokens packed over images, S images, I input features, O output features, K bands, R output
+rows of a slab.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def weight_gradients(
     lengths: list[int],
     wants: tuple[bool, bool, bool, bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of weight, bases, delta and output gain, each if wanted, from dy (T, O) and gated z (T, I).
+    """The gradients of weight, bases, delta and output gain, each if wanted, from dy (T, O) and z (T, I).
 
-    All four need the outer products G_s = sum_t dy_t z_t^T (S, R, I) of a slab, and nothing else of the tokens.
+    z is the gated input. All four need of the tokens only G_s = sum_t dy_t z_t^T (S, R, I), a slab at a time.
     """
     wants_weight, wants_bases, wants_delta, wants_out = wants
     if not any(wants):
@@ -86,7 +86,7 @@ def weight_gradients(
 
 
 def _into(target: Tensor, operation: Callable[..., Tensor], first: Tensor, second: Tensor | int) -> None:
-    """The operation's result written straight into the target, or rounded into it where their dtypes differ."""
+    """The operation's result written straight into the target, or rounded into it if dtypes differ."""
     if target.dtype == first.dtype:
         operation(first, second, out=target)
     else:

@@ -1,7 +1,7 @@
 """The virtual-width linear layer in plain PyTorch, with a derivative by hand that keeps no mixed weight.
 
-Axis letters: T tokens packed over images, S images, N tokens of one image, I input features, O output features,
-K bands, R output rows of a slab.
+Axis letters: T tokens packed over images, S images, I input features, O output features, K bands, R output
+rows of a slab.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def torch_path(call: Call) -> Tensor:
         lengths = [length for length in lengths if length]
     with torch.autocast(call.x.device.type, enabled=False):
         y: Tensor = _VirtualWidth.apply(  # type: ignore[no-untyped-call]
-            call.x, call.weight, call.bases, delta, call.bias, input_gain, output_gain, lengths
+            call.x.contiguous(), call.weight, call.bases, delta, call.bias, input_gain, output_gain, lengths
         )
     return y
 
@@ -63,7 +63,7 @@ class _VirtualWidth(torch.autograd.Function):
         x = gated(x, input_gain, lengths)
         bias = None if bias is None else bias.to(x.dtype)
         y = x.new_empty((len(x), len(weight)))
-        slabs = Slabs(weight, bases, delta)
+        slabs = Slabs(weight, bases, delta, len(x))
         scratch = slabs.scratch(slabs.wide)
         for rows in slabs:
             mixed = slabs.mixed(scratch, rows).to(x.dtype)
@@ -89,7 +89,7 @@ class _VirtualWidth(torch.autograd.Function):
         )
         d_x = d_in = d_bias = None
         with torch.autocast(dy.device.type, enabled=False):
-            dy, slabs = dy.contiguous(), Slabs(weight, bases, delta)
+            dy, slabs = dy.contiguous(), Slabs(weight, bases, delta, len(x))
             z = gated(x, input_gain, ctx.lengths)
             wants = (wants_weight, wants_bases, wants_delta, wants_out)
             of_weights = weight_gradients(dy, z, slabs, output_gain, ctx.lengths, wants)
@@ -109,7 +109,7 @@ class _VirtualWidth(torch.autograd.Function):
 
 
 def gated(x: Tensor, gain: Tensor | None, lengths: list[int], out: Tensor | None = None) -> Tensor:
-    """The tokens x (T, I) times the gain (S, I) of their image, rounded once to x's dtype: (T, I), in `out`."""
+    """The tokens x (T, I) times the gain (S, I) of their image, rounded once to x's dtype: (T, I)."""
     if gain is None:
         return x
     out = torch.empty_like(x) if out is None else out

@@ -19,7 +19,7 @@ HINT = "make one with `skinflow graft BASE OUT`, or train with `model.vision: {e
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint: the folder with its weights, the base that an adapter sits on, the run that it is part of."""
+    """A checkpoint: the folder with weights, the base that an adapter sits on, the run that it is part of."""
 
     folder: Path
     base: str = ""
@@ -108,7 +108,8 @@ def config_of(source: Source) -> Mapping[str, Any]:
     """The content of the config.json that a checkpoint goes by."""
     from skinflow_plugins.models.base_folder import base_folder
 
-    return _json(base_folder(source.weights) / "config.json")
+    found: Mapping[str, Any] = _json(base_folder(source.weights) / "config.json")
+    return found
 
 
 def before(source: Source) -> tuple[Source | None, str]:

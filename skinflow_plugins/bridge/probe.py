@@ -1,13 +1,13 @@
-"""What each stage trains, and which part of it gets a gradient, as swift itself finds out in one training step.
+"""What each stage trains, and which part of it gets a gradient, as swift itself finds out in one step.
 
 Nothing about freezing is computed here: `swift sft`'s own pipeline builds the model with the stage's planned
 arguments, the Trainer makes one step over a handful of the stage's rows, and we look at the parameters where
 its optimizer is about to step. It never does, so no optimizer state is needed, and nothing is saved.
 
-A grpo stage is looked at by the same pipeline, and not by `swift rlhf`: the rewards of a model that has learnt
-nothing may all be equal, and then no parameter has a gradient, whatever trains. Its gradients are those of the
-supervised loss on the reference answers to its own questions. What is trained comes from arguments that both
-programs read by the same code (`TunerMixin.prepare_model`); a test compares the two.
+A grpo stage is looked at by the same pipeline, and not by `swift rlhf`: the rewards of a model that has
+learnt nothing may all be equal, and then no parameter has a gradient, whatever trains. Its gradients are
+those of the supervised loss on the reference answers to its own questions. What is trained comes from
+arguments that both programs read by the same code (`TunerMixin.prepare_model`); a test compares the two.
 
 Every stage starts from the base model, because the checkpoint of the stage before does not exist yet. It has
 the same parameters; only routers and adapters are fresh. There is one process and no DeepSpeed.
@@ -19,13 +19,14 @@ import contextlib
 import dataclasses
 import gc
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skinflow_plugins.bridge.entry_path import plugin_path
 from skinflow_plugins.bridge.launch import variables
+from skinflow_plugins.bridge.model_parts import Part, homes_of, parts_of
 from skinflow_plugins.bridge.prepare import write_base, write_rows, write_text
 from skinflow_plugins.bridge.settings import settings_of
 from skinflow_plugins.bridge.stage_rows import stage_rows
@@ -34,21 +35,13 @@ from skinflow_plugins.errors import SkinflowError, WorkFailed
 from skinflow_plugins.recipe import swift_arguments
 from skinflow_plugins.recipe.plan import Plan, StagePlan, plan
 from skinflow_plugins.recipe.schema import Launch, Recipe, Stage, Teach
-from skinflow_plugins.recipe.tuning import ROUTER
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from skinflow_plugins.catalogue import Catalogue
     from skinflow_plugins.data.record import Record
 
 HANDFUL = 4
 """Rows of the step."""
-
-TOWER, ROUTERS, PROJECTOR, LANGUAGE, ELSEWHERE = (
-    *("vision tower", "its routers", "projector", "language model", "elsewhere"),
-)
-LORA = "LoRA in "
 
 _NOT_NOW = re.compile(
     r"deepspeed.*|zero_hpz_.*|fsdp.*|ddp_.*|sequence_parallel_size|use_ray|use_flash_ckpt|torch_compile.*"
@@ -68,23 +61,6 @@ _ONE_STEP: Mapping[str, Any] = {
     "dataloader_num_workers": 0,
     "load_from_cache_file": False,
 }
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of the model: how many parameters it has and how many of them train.
-
-    `norm` is the norm of their gradient after the step; None when there was none to take. `modules` counts
-    the modules that train something, and `silent` names those whose every gradient is zero: one live tensor
-    is enough, because at the first step a router's first layer and a LoRA's A lie behind zeros.
-    """
-
-    name: str
-    parameters: int
-    trained: int
-    norm: float | None
-    modules: int
-    silent: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -110,9 +86,7 @@ class Probe:
         return next((part for part in self.parts if part.name == name), empty)
 
 
-def probe(
-    recipe: Recipe, catalogue: Catalogue, stage: Stage, records: Sequence[Record], root: Path
-) -> Probe:
+def probe(recipe: Recipe, catalogue: Catalogue, stage: Stage, records: Sequence[Record], root: Path) -> Probe:
     """What `stage` trains, after one step below `root`, a temporary folder that all stages of a recipe share.
 
     `records` are all that the data source gives. Raises `InputError` where the run would, and `WorkFailed`
@@ -172,14 +146,18 @@ def _rows(
     recipe: Recipe, stage: Stage, planned: Plan, twin: StagePlan, records: Sequence[Record]
 ) -> list[dict[str, Any]]:
     if stage.task is not None:
-        target = recipe.tasks[stage.task].target
-        records = [each for each in records if each.diagnosis or target == "caption" and any(each.caption.values())]
+        caption = recipe.tasks[stage.task].target == "caption"
+        records = [
+            each
+            for each in records
+            if (any(each.caption.get(name) for name in recipe.captions) if caption else each.diagnosis)
+        ]
     rows = stage_rows(planned.recipe, twin, records) if any(each.split == "train" for each in records) else []
     answered = [row for row in rows if row["messages"][-1]["content"]]
     if not answered:
         raise WorkFailed(
-            f"stage {stage.name}: no training record has a reference answer, so there is no loss whose gradient "
-            "could be looked at"
+            f"stage {stage.name}: no training record has a reference answer, so there is no loss whose "
+            "gradient could be looked at"
         )
     return answered
 
@@ -207,7 +185,7 @@ def _measured(argv: Sequence[str], tower: str) -> tuple[Part, ...]:
     class OneStep(SwiftSft):
         def train(self, trainer: Any) -> None:
             found[:] = parts_of(trainer.model, homes, step=False)
-            if any(part.trained for part in found):  # the Trainer's own words would be "list index out of range"
+            if any(part.trained for part in found):  # the Trainer would say "list index out of range"
                 trainer.add_callback(Look())
                 with contextlib.suppress(_Enough):
                     trainer.train()
@@ -217,81 +195,6 @@ def _measured(argv: Sequence[str], tower: str) -> tuple[Part, ...]:
     homes = homes_of(pipeline.args.model_meta.model_arch, tower)
     pipeline.main()
     return tuple(found)
-
-
-def homes_of(arch: Any, tower: str) -> dict[str, str]:
-    """Path -> part, by what swift freezes under `freeze_vit`, `freeze_aligner` and `freeze_llm`.
-
-    A model that swift knows no architecture of has the tower at `tower`, and the rest elsewhere.
-    """
-    found = {tower: TOWER}
-    names = {"language_model": LANGUAGE, "vision_tower": TOWER, "aligner": PROJECTOR}
-    for attribute, part in names.items():
-        found |= dict.fromkeys(getattr(arch, attribute, None) or (), part)
-    return found
-
-
-_WRAPPING = re.compile(r"^base_model\.model\.|\.base_layer(?=\.)|\.modules_to_save\.[^.]+(?=\.)")
-"""What PEFT puts around the names of a model."""
-
-
-@dataclass
-class _Module:
-    """The parameters that live or die together: those of a router, of an adapter, of a layer."""
-
-    part: str
-    parameters: int = 0
-    trained: int = 0
-    squares: float = field(default=0.0)
-    alive: bool = False
-
-
-def parts_of(model: nn.Module, homes: Mapping[str, str], *, step: bool) -> tuple[Part, ...]:
-    """Every part of the model with its counts and, after a `step`, with the norm of its gradient."""
-    modules: dict[str, _Module] = {}
-    for raw, parameter in model.named_parameters():
-        if ".original_module." in raw:
-            continue  # the copy that PEFT keeps of what it trains; nothing is computed with it
-        name = _WRAPPING.sub("", raw)
-        part, path = _place(name, homes)
-        module = modules.setdefault(path, _Module(part))
-        module.parameters += parameter.numel()
-        if not parameter.requires_grad:
-            continue
-        module.trained += parameter.numel()
-        if parameter.grad is not None:
-            norm = float(parameter.grad.detach().float().norm())
-            module.squares += norm**2
-            module.alive |= norm != 0.0
-    order = [TOWER, ROUTERS, PROJECTOR, LANGUAGE, ELSEWHERE]
-    order += [LORA + part for part in order]
-    return tuple(_sum(part, modules, step) for part in order if any(m.part == part for m in modules.values()))
-
-
-def _place(name: str, homes: Mapping[str, str]) -> tuple[str, str]:
-    """(part, path of the module) of a parameter."""
-    inside = [path for path in homes if name.startswith(f"{path}.")]
-    part = homes[max(inside, key=len)] if inside else ELSEWHERE
-    before, adapter, _ = name.partition(".lora_")
-    if adapter:
-        return LORA + part, f"{before} (LoRA)"
-    before, router, _ = name.partition(f".{ROUTER}.")
-    if router:
-        return ROUTERS, f"{before}.{ROUTER}"
-    return part, name.rpartition(".")[0]
-
-
-def _sum(part: str, modules: Mapping[str, _Module], step: bool) -> Part:
-    own = {path: module for path, module in modules.items() if module.part == part}
-    training = {path: module for path, module in own.items() if module.trained}
-    return Part(
-        part,
-        sum(module.parameters for module in own.values()),
-        sum(module.trained for module in own.values()),
-        sum(module.squares for module in training.values()) ** 0.5 if step and training else None,
-        len(training),
-        tuple(path for path, module in training.items() if not module.alive) if step else (),
-    )
 
 
 def _free() -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Every line is `ok`, `warning` or `problem`; a problem would stop a run, and makes the exit code 1. With RECIPE
-that recipe is validated too, and its base model looked for on this machine. A step of training then tells what
-each stage trains, part by part, and whether it gets a gradient; nothing of it is kept."""
+that recipe is validated too, and its base model looked for on this machine. A step of training then tells
+what each stage trains, part by part, and whether it gets a gradient; nothing of it is kept."""
 
 WHY = {
     "torch": "it trains every model",

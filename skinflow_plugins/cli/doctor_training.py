@@ -15,13 +15,18 @@ from skinflow_plugins.cli.doctor import Finding, folder_of
 from skinflow_plugins.errors import InputError, SkinflowError
 
 if TYPE_CHECKING:
-    from skinflow_plugins.bridge.probe import Part, Probe
+    from skinflow_plugins.bridge.model_parts import Part
+    from skinflow_plugins.bridge.probe import Probe
     from skinflow_plugins.catalogue import Catalogue
     from skinflow_plugins.data.record import Record
     from skinflow_plugins.recipe.schema import Recipe, Stage
 
 SHOWN = 3
 INDENT = "\n         "
+OF_REWARDS = (
+    "gradients: of the supervised loss on the reference answers, because the rewards of a model that has",
+    "learnt nothing may all be equal, and then nothing has a gradient",
+)
 
 
 def findings(recipe: Recipe, known: Catalogue, step: bool | None) -> Iterator[Finding]:
@@ -68,9 +73,7 @@ def _stages(recipe: Recipe, known: Catalogue, root: Path) -> Iterator[Finding]:
     yield Finding("ok", "each stage was looked at in one step from the base model; nothing of it was kept")
 
 
-def _probe(
-    recipe: Recipe, known: Catalogue, stage: Stage, records: Sequence[Record], root: Path
-) -> Probe:
+def _probe(recipe: Recipe, known: Catalogue, stage: Stage, records: Sequence[Record], root: Path) -> Probe:
     import swift.pipelines  # noqa: F401 - its log must not hold on to the streams that are put in its way below
 
     from skinflow_plugins.bridge.probe import probe
@@ -100,8 +103,7 @@ def said(recipe: Recipe, number: int, probe: Probe) -> Iterator[Finding]:
     head = f"{who}: {probe.trained:,} of {probe.parameters:,} parameters train ({share:.2f} %)"
     lines = _table(probe)
     if stage.kind == "grpo":
-        lines.append("gradients: of the supervised loss on the reference answers, because the rewards of a model")
-        lines.append("that has learnt nothing may all be equal, and then nothing has a gradient")
+        lines += OF_REWARDS
     yield Finding("ok", head, INDENT.join(lines))
     yield from _frozen_tower(recipe, number, probe)
     for part in probe.parts:
@@ -121,7 +123,7 @@ def _table(probe: Probe) -> list[str]:
 
 def _frozen_tower(recipe: Recipe, number: int, probe: Probe) -> Iterator[Finding]:
     """A warning where no weight of the tower trains, though `tuning` does not say that it shall not."""
-    from skinflow_plugins.bridge.probe import LORA, TOWER
+    from skinflow_plugins.bridge.model_parts import LORA, TOWER
     from skinflow_plugins.recipe import lines, tuning
 
     stage = recipe.stages[number]
@@ -129,17 +131,21 @@ def _frozen_tower(recipe: Recipe, number: int, probe: Probe) -> Iterator[Finding
         return
     if tuning.resolve(recipe, stage).encoder == "frozen":
         return
-    message = f"stage {stage.name} ({stage.kind}) leaves the vision tower frozen, and `tuning` does not ask for it"
-    todo = "look at the arguments freeze_... under `swift:`, or write tuning: {encoder: frozen} if it is meant"
+    who = f"stage {stage.name} ({stage.kind})"
+    todo = "look at the arguments freeze_... under `swift:`"
     if tuning.effective(recipe, stage).get("freeze_vit"):
         where = lines.shown(tuning.where(recipe, number, "freeze_vit", "encoder"))
-        todo = f"{where} is true: leave it out, or write tuning: {{encoder: frozen}} if it is meant"
-    yield Finding("warning", message, todo)
+        todo = f"{where} is true: leave it out"
+    yield Finding(
+        "warning",
+        f"{who} leaves the vision tower frozen, and `tuning` does not ask for it",
+        f"{todo}, or write tuning: {{encoder: frozen}} if it is meant",
+    )
 
 
 def _silent(who: str, part: Part) -> Iterator[Finding]:
     """What trains in name only: after the step its gradient is zero, or not a number."""
-    from skinflow_plugins.bridge.probe import ROUTERS
+    from skinflow_plugins.bridge.model_parts import ROUTERS
 
     if part.norm is not None and not math.isfinite(part.norm):
         message = f"{who}: the gradient of the {part.name} is not a finite number"
@@ -147,7 +153,8 @@ def _silent(who: str, part: Part) -> Iterator[Finding]:
     if not part.silent:
         return
     count, what = len(part.silent), "routers" if part.name == ROUTERS else f"modules of the {part.name}"
-    message = f"{who}: no gradient reaches {'any' if count == part.modules else count} of {part.modules} {what}"
+    reached = "any" if count == part.modules else count
+    message = f"{who}: no gradient reaches {reached} of {part.modules} {what}"
     names = [*part.silent[:SHOWN], *([f"and {count - SHOWN} more"] if count > SHOWN else [])]
     names.append("they train in name only: nobody reads what they compute, or something cuts them off")
     yield Finding("warning", message, INDENT.join(names))

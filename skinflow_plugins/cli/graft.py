@@ -1,4 +1,4 @@
-"""`skinflow graft`: a checkpoint with the dynamic vision encoder out of a base, and a report of what changed."""
+"""`skinflow graft`: a checkpoint with the dynamic vision encoder out of a base, and what was changed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 OUT computes what BASE does, until its routers are trained; `model.base: OUT` is not needed for that, because
-`skinflow run` grafts by itself where a recipe says `model.vision.encoder: dve`. The base's weights are linked,
-not copied, unless --link says so. The options are those of `skinflow show dve`."""
+`skinflow run` grafts by itself where a recipe says `model.vision.encoder: dve`. The base's weights are
+linked, not copied, unless --link says so. The options are those of `skinflow show dve`."""
 
 
 def add(verbs: Verbs) -> None:
@@ -142,11 +142,12 @@ def family_for(base: str, named: str | None, known: Catalogue) -> BaseFamily | N
 
     Raises `InputError` for an unknown name, and for a base that is not there.
     """
-    from skinflow_plugins.errors import InputError
+    from skinflow_plugins.errors import InputError, Problem
     from skinflow_plugins.models.base_folder import base_folder
     from skinflow_plugins.models.families import family_of
 
-    problems, found = [], None
+    problems: list[Problem] = []
+    found = None
     try:
         found = known.get("base_models", named) if named is not None else None
     except InputError as error:

@@ -94,7 +94,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if flags:
         name = flags[0].partition("=")[0]
         used.error(f"unknown option {name!r}; {nearest(name, used._option_string_actions)}")
-    # argparse gives up on arguments behind an option: `run RECIPE -o DIR seed=1`, `show dve -o DIR CHECKPOINT`.
+    # argparse gives up on arguments behind an option: `run RECIPE -o DIR seed=1`, `show dve -o DIR FOLDER`.
     if rest and hasattr(arguments, "overrides"):
         arguments.overrides = [*arguments.overrides, *rest]
     elif rest and hasattr(arguments, "rest"):

@@ -6,6 +6,12 @@ from pathlib import Path
 
 from skinflow_plugins.errors import InputError, Problem
 
+ADAPTER = (
+    "is an adapter, not a model",
+    "merge it first: swift export --adapters ... --merge_lora true",
+)
+"""What is wrong with such a folder, and what to do."""
+
 _NOT_NEEDED = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "original/*")
 
 
@@ -20,6 +26,8 @@ def base_folder(base: str | Path) -> Path:
     if not (folder / "config.json").is_file():
         what = "holds no config.json" if folder.is_dir() else "there is no such folder"
         hint = "give the folder of a checkpoint in Hugging Face's layout, or a hub id (owner/name)"
+        if (folder / "adapter_config.json").is_file():
+            what, hint = ADAPTER
         raise InputError(Problem(what, where=str(base), hint=hint))
     return folder.resolve()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from skinflow_plugins.errors import InputError, Problem
+from skinflow_plugins.models.base_folder import ADAPTER
 from skinflow_plugins.models.families import BaseFamily
+from skinflow_plugins.models.json_files import read_object
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -57,7 +58,7 @@ class BaseWeights:
         if (folder / SINGLE).is_file():
             files = [SINGLE]
         elif (folder / INDEX).is_file():
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+            index = read_object(folder / INDEX, "weight_map")["weight_map"]
             files = sorted(set(index.values()))
         else:
             raise InputError(_no_safetensors(folder))
@@ -125,10 +126,7 @@ def _header(path: Path, name: str) -> dict[str, TensorInfo]:
 def _no_safetensors(folder: Path) -> Problem:
     others = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".gguf"))
     if (folder / "adapter_config.json").is_file():
-        message, hint = (
-            "is an adapter, not a model",
-            "merge it first: swift export --adapters ... --merge_lora true",
-        )
+        message, hint = ADAPTER
     elif others:
         message = f"holds weights as {others[0]} and none as safetensors"
         hint = "load it in transformers and save it again; that writes safetensors"

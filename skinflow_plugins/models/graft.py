@@ -6,7 +6,6 @@ small files. Only headers of the base are read, so a base of any size takes seco
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from skinflow_plugins.models.dynamic.settings import DynamicSettings
 from skinflow_plugins.models.families import FAMILIES, BaseFamily, family_of
 from skinflow_plugins.models.graft_files import Link, check_output, write_folder
 from skinflow_plugins.models.graft_report import GraftReport, ReplacedProjection
+from skinflow_plugins.models.json_files import read_object
 from skinflow_plugins.vision import GATES, Router
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ def graft(
         }
 
     made = dynamic_family(family)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | {
+    config = read_object(folder / "config.json") | {
         "model_type": made.hf_model_type,
         "architectures": [made.model_class.__name__],
         "dve": settings.to_dict(),
@@ -121,7 +121,7 @@ def graft(
 
 
 def _family(folder: Path, given: BaseFamily | None) -> BaseFamily:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_object(folder / "config.json")
     model_type = config.get("model_type")
     if is_dynamic(model_type):
         raise InputError(

@@ -101,7 +101,11 @@ def write_folder(
         _write_json(partial / "config.json", config)
         partial.chmod(0o777 & ~_umask())
         new = sum(path.stat().st_size for path in partial.iterdir() if path.name not in files)
-        partial.rename(out)
+        try:
+            partial.rename(out)
+        except OSError as error:
+            message = f"exists already, or cannot be made: {error.strerror}"
+            raise InputError(Problem(message, where=str(out), hint="did another graft write it?")) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -26,8 +26,8 @@ class ImageGrid:
     """The cells of one picture in the order of its tokens.
 
     A tile has `height` x `width` cells. A picture that was cut has `rows` x `columns` tiles, one after
-    another, and then a small copy of the whole. `box` (left, top, right, bottom) is the part of the picture that the
-    model sees, as fractions of its sides.
+    another, and then a small copy of the whole. `box` (left, top, right, bottom) is the part of the picture
+    that the model sees, as fractions of its sides.
     """
 
     height: int

@@ -61,7 +61,7 @@ class VisionSeam:
         if wanted == "quarters":
             ends = sorted({max(used * quarter // 4, 1) - 1 for quarter in (1, 2, 3, 4)})
             return tuple(number for number in ends if number in full)
-        if isinstance(wanted, str) or not wanted:
+        if isinstance(wanted, str) or not wanted or not all(type(number) is int for number in wanted):
             words = " or ".join(map(repr, LAYER_NAMES))
             raise ValueError(f"layers are {wanted!r}; expected {words}, or numbers from 0 to {used - 1}")
         for number in wanted:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skinflow_plugins.report.sheet import ATTENTION, GREY, Sheet, printable, wrapped
+from skinflow_plugins.models.image_grid import WHOLE
+from skinflow_plugins.report.sheet import ATTENTION, GREY, Sheet, printable, title_width, wrapped
 from skinflow_plugins.report.story import percent
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from skinflow_plugins.models.looking import Floats, Look
     from skinflow_plugins.report.story import Story, Subject
 
-_LEFT, _SIDE, _GAP, _WORDS, _FOOT = 0.3, 1.9, 0.12, 0.82, 0.7
+_LEFT, _SIDE, _GAP, _LINE, _FOOT = 0.3, 1.9, 0.12, 0.15, 0.65
 _BETWEEN = 0.45  # groups of one image
 _PIXELS = 2 * 285  # of a side of a picture on the sheet, twice what is printed
 
@@ -24,19 +25,20 @@ _PIXELS = 2 * 285  # of a side of a picture on the sheet, twice what is printed
 def draw_attention(story: Story, path: Path, *, layer: int | None = None) -> Path:
     """Write the picture of one layer (None: the mean over layers) to `path` and return it."""
     models = story.models()
-    count, tiles = len(story.subjects), 1 + len(models)
-    groups = 1 if count <= 3 else 2
-    rows = -(-count // groups)
-    group = tiles * (_SIDE + _GAP) - _GAP
-    width = max(6.6, 2 * _LEFT + groups * group + (groups - 1) * _BETWEEN)
-    heights = [
-        max(_size(each)[1] for each in story.subjects[row * groups : (row + 1) * groups])
-        for row in range(rows)
-    ]
+    groups = 1 if len(story.subjects) <= 3 else 2
+    group = (1 + len(models)) * (_SIDE + _GAP) - _GAP
+    title = f"Where the last token looks: {story.after.label}"
+    width = max(title_width(title), 2 * _LEFT + groups * group + (groups - 1) * _BETWEEN)
     lines = _lines(story, layer, width)
-    top = 0.85 + 0.19 * len(lines)
-    sheet = Sheet(width, top + sum(heights) + rows * _WORDS + _FOOT)
-    sheet.head(f"Where the last token looks: {story.after.label}", lines)
+    words = [_words(story, position, layer) for position in range(len(story.subjects))]
+    top, tops = 0.85 + 0.19 * len(lines), [0.0]
+    for first in range(0, len(words), groups):
+        row = range(first, min(first + groups, len(words)))
+        longest = max(len(each) for position in row for each in words[position])
+        high = max(_size(story.subjects[position])[1] for position in row)
+        tops.append(tops[-1] + high + _LINE * longest + 0.25)
+    sheet = Sheet(width, top + tops[-1] + _FOOT)
+    sheet.head(title, lines)
     found = {when: [_density(look, layer) for look in told.looks] for when, told in models.items()}
     highest = _highest([each for maps in found.values() for each in maps])
     for number in range(groups):
@@ -45,18 +47,17 @@ def draw_attention(story: Story, path: Path, *, layer: int | None = None) -> Pat
             sheet.text(left, top - 0.2, word, fontsize=8.5, color=GREY)
     painted: Any = None
     for position, subject in enumerate(story.subjects):
-        row, number = divmod(position, groups)
-        left = _LEFT + number * (group + _BETWEEN)
-        above = top + sum(heights[:row]) + row * _WORDS
-        across, down = _size(subject)
-        _picture(sheet.axes(left, above, across, down), subject, grey=False)
-        _words(sheet, left, above + down, [subject.name, _area(story, position)])
-        for tile, (when, told) in enumerate(models.items(), start=1):
-            start = left + tile * (_SIDE + _GAP)
-            axes = sheet.axes(start, above, across, down)
-            _picture(axes, subject, grey=True)
-            painted = _overlay(axes, subject, told.looks[position], found[when][position], highest)
-            _words(sheet, start, above + down, _told(story, told.looks[position], subject, layer))
+        line, number = divmod(position, groups)
+        above, (across, down) = top + tops[line], _size(subject)
+        for tile, when in enumerate(("", *models)):
+            left = _LEFT + number * (group + _BETWEEN) + tile * (_SIDE + _GAP)
+            axes = sheet.axes(left, above, across, down)
+            _picture(axes, subject, grey=bool(when))
+            if when:
+                look = models[when].looks[position]
+                painted = _overlay(axes, subject, look, found[when][position], highest)
+            for count, text in enumerate(words[position][tile]):
+                sheet.text(left, above + down + 0.05 + _LINE * count, text, fontsize=7.5)
     _colour_bar(sheet, painted)
     return sheet.save(path)
 
@@ -70,7 +71,7 @@ def _lines(story: Story, layer: int | None, width: float) -> list[str]:
     token = "answer" if question.answer else "prompt"
     lines = wrapped(f"Question: “{question.prompt}”", width - 0.6)
     if question.answer:
-        lines += wrapped(f"Answer that was given: “{question.answer}”", width - 0.6)
+        lines += wrapped(f"Answer, as given: “{question.answer}”", width - 0.6)
     lines += wrapped(f"Last token of the {token}, language model, {which}.", width - 0.6)
     if story.before:
         lines += wrapped(f"Before: {story.before.label}. After: {story.after.label}.", width - 0.6)
@@ -153,27 +154,22 @@ def _shade(grey: Image) -> Floats:
     return np.asarray(0.8 + 0.2 * np.clip(detail / strongest, -1.0, 1.0))
 
 
-def _area(story: Story, position: int) -> str:
-    mask = story.subjects[position].mask
-    if mask is None:
-        return "no lesion mask"
-    return f"lesion: {percent(story.after.looks[position].attention.area(mask))} of the area"
-
-
-def _told(story: Story, look: Look, subject: Subject, layer: int | None) -> list[str]:
-    words = [f"{percent(look.attention.on_image(layer))} on the image"]
+def _words(story: Story, position: int, layer: int | None) -> list[list[str]]:
+    """The lines below the picture, and below each model's map."""
+    subject, attention = story.subjects[position], story.after.looks[position].attention
+    area = "no lesion mask"
     if subject.mask is not None:
-        words.insert(0, f"{percent(look.attention.on_mask(subject.mask, layer))} of it on the lesion")
-        words.reverse()
-    if look.answer and not story.question.answer:
-        words.append(f"“{printable(look.answer) or '…'}”")
-    return words
-
-
-def _words(sheet: Sheet, left: float, top: float, words: list[str]) -> None:
-    lines = [line for each in words for line in wrapped(each, _SIDE, 7.5, most=2)]
-    for number, line in enumerate(lines):
-        sheet.text(left, top + 0.05 + 0.15 * number, line, fontsize=7.5)
+        part = "of the area" if attention.grid.box == WHOLE else "of the part that is seen"
+        area = f"lesion: {percent(attention.area(subject.mask))} {part}"
+    texts = [[subject.name, area]]
+    for told in story.models().values():
+        look = told.looks[position]
+        texts.append([f"{percent(look.attention.on_image(layer))} on the image"])
+        if subject.mask is not None:
+            texts[-1].append(f"{percent(look.attention.on_mask(subject.mask, layer))} of it on the lesion")
+        if not story.question.answer:
+            texts[-1].append(f"“{printable(look.answer) or '…'}”")
+    return [[line for text in each for line in wrapped(text, _SIDE, 7.5, most=2)] for each in texts]
 
 
 def _colour_bar(sheet: Sheet, painted: Any) -> None:

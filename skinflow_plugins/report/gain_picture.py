@@ -7,39 +7,44 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skinflow_plugins.report.sheet import GAINS, INK, SPREAD, Sheet, wrapped
+from skinflow_plugins.report.sheet import GAINS, INK, SPREAD, Sheet, title_width, wrapped
 from skinflow_plugins.report.story import tiles
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from skinflow_plugins.models.looking import Floats, Look, ProjectionGains
     from skinflow_plugins.report.story import Story, Subject
 
 WIDEST = 15.4
 _LEFT, _GAP, _THUMBNAIL, _BELOW, _FOOT = 1.15, 0.3, 0.8, 0.55, 0.7
-_LIMITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_LIMITS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+_MOST_ROWS = 60  # of numbers, on one sheet
 _PART = 0.3  # of a column, between bands and channels
 
 
 def draw_gains(story: Story, path: Path) -> Path:
     """Write the picture to `path` and return it."""
     shown = list(tiles(story))
-    grids = [_grid(look, tile) for _, look, tile, _ in shown]
+    grids = [_grid(look, tile) for _, look, tile in shown]
     bands = story.after.looks[0].gains[0].band.shape[1]
     names = [f"{gains.layer} · {gains.projection}" for gains in story.after.looks[0].gains]
     panels = len(shown) + (len(shown) > 1)
     columns = grids[0].shape[1]
-    with_numbers = bands <= 8 or panels * columns * 0.4 < WIDEST - _LEFT
+    fitting = bands <= 8 or panels * columns * 0.4 < WIDEST - _LEFT
+    with_numbers = fitting and len(names) * panels * (columns + 1) * 0.4 < _MOST_ROWS * (WIDEST - _LEFT)
     cell, tall = (0.4, 0.36) if with_numbers else (0.165, 0.2)
     wide = (columns + _PART * (columns > bands)) * cell
     across = max(1, min(panels, int((WIDEST - _LEFT) / (wide + _GAP))))
     down = -(-panels // across)
     high = len(names) * tall
 
-    width = max(7.5, _LEFT + across * (wide + _GAP) + 0.05)
+    title = f"Gains of the dynamic vision encoder: {story.after.label}"
+    width = max(title_width(title), _LEFT + across * (wide + _GAP) + 0.05)
     lines = _lines(story, bands, width)
     top = 0.62 + 0.19 * len(lines)
     sheet = Sheet(width, top + down * (_THUMBNAIL + 0.1 + high + _BELOW) + _FOOT)
-    sheet.head(f"Gains of the dynamic vision encoder: {story.after.label}", lines)
+    sheet.head(title, lines)
     limit = _limit(grids)
     painted: Any = None
     for position in range(panels):
@@ -48,9 +53,8 @@ def draw_gains(story: Story, path: Path) -> Path:
         above = top + row * (_THUMBNAIL + 0.1 + high + _BELOW)
         axes = sheet.axes(left, above + _THUMBNAIL + 0.1, wide, high)
         if position < len(shown):
-            subject, look, tile, count = shown[position]
-            name = subject.name + (f", tile {tile + 1} of {count}" if count > 1 else "")
-            _thumbnail(sheet, left, above, wide, subject, name)
+            subject, look, tile = shown[position]
+            _thumbnail(sheet, left, above, wide, *_seen(subject, look, tile))
             painted = _heat(axes, grids[position], bands, GAINS, 1 - limit, 1 + limit)
             if with_numbers:
                 _write(axes, grids[position], _spreads(look, tile), bands, limit)
@@ -70,9 +74,9 @@ def draw_gains(story: Story, path: Path) -> Path:
 
 def _lines(story: Story, bands: int, width: float) -> list[str]:
     parts = (
-        f"Columns 1 to {bands}: how much of each frequency band of the weight an image uses, low to high; 1 is "
-        "the weight itself. in, out: the gains of the input and output channels, mean over channels (± their "
-        "standard deviation)."
+        f"Columns 1 to {bands}: how much of each frequency band of the weight an image uses, low to high; 1 "
+        "is the weight itself. in, out: the gains of the input and output channels, mean over channels "
+        "(± their standard deviation)."
     )
     lines = wrapped(parts, width - 0.6, most=4)
     gains = [each for look in story.after.looks for each in look.gains]
@@ -161,12 +165,25 @@ def _label(axes: Any, names: list[str], bands: int, columns: int) -> None:
         axes.set_ylabel("layer · projection", fontsize=7)
 
 
-def _thumbnail(sheet: Sheet, left: float, top: float, wide: float, subject: Subject, name: str) -> None:
-    across, down = subject.image.size
+def _seen(subject: Subject, look: Look, tile: int) -> tuple[Image, str]:
+    """What the tower was given, and its name: the picture, one of its tiles, or its small copy."""
+    grid = look.attention.grid
+    if grid.tiles == 1:
+        return subject.image, subject.name
+    if tile == grid.tiles - 1:
+        return subject.image, f"{subject.name}, the whole"
+    row, column = divmod(tile, grid.columns)
+    wide, high = subject.image.width / grid.columns, subject.image.height / grid.rows
+    box = (column * wide, row * high, (column + 1) * wide, (row + 1) * high)
+    return subject.image.crop(box), f"{subject.name}, tile {tile + 1} of {grid.tiles - 1}"
+
+
+def _thumbnail(sheet: Sheet, left: float, top: float, wide: float, image: Image, name: str) -> None:
+    across, down = image.size
     height = _THUMBNAIL * min(1.0, down / across)
     width = min(height * across / down, wide)
     axes = sheet.axes(left, top + _THUMBNAIL - height, width, height)
-    axes.imshow(subject.image, aspect="auto", interpolation="antialiased")
+    axes.imshow(image, aspect="auto", interpolation="antialiased")
     axes.set_axis_off()
     words = "\n".join(wrapped(name, wide - width - 0.1, 8, most=4))
     sheet.text(left + width + 0.08, top + _THUMBNAIL, words, va="bottom", fontsize=8)

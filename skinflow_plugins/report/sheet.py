@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +74,21 @@ class Sheet:
 
     def save(self, path: Path) -> Path:
         """Write the sheet as PNG and return the path."""
-        with self._styled():
+        with self._styled(), warnings.catch_warnings():
+            # A letter that no font has is drawn as a box, which is all that can be done.
+            warnings.filterwarnings("ignore", message="Glyph .* missing")
             self.figure.savefig(path, format="png", dpi=DPI)
         return path
 
 
+def title_width(title: str) -> float:
+    """How wide a sheet must be for its title."""
+    return 0.6 + len(title) * 0.66 * 12 / 72
+
+
 def wrapped(words: str, width: float, size: float = 8.5, most: int = 3) -> list[str]:
     """The words in lines of about `width` inches, `most` of them; the rest becomes an ellipsis."""
-    letters = max(12, int(width * 72 / (0.53 * size)))
+    letters = max(12, int(width * 72 / (0.57 * size)))
     lines = textwrap.wrap(printable(words), letters)
     if len(lines) > most:
         lines = [*lines[: most - 1], textwrap.shorten(" ".join(lines[most - 1 :]), letters, placeholder=" …")]

@@ -108,11 +108,11 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def tiles(story: Story) -> Iterator[tuple[Subject, Look, int, int]]:
-    """Every image that the routers saw: its subject, the look of `after`, the tile's number, their number."""
+def tiles(story: Story) -> Iterator[tuple[Subject, Look, int]]:
+    """Every image that the routers saw: its subject, the look of `after`, the tile's number."""
     for subject, look in zip(story.subjects, story.after.looks, strict=True):
         count = look.gains[0].band.shape[0] if look.gains else 0
-        yield from ((subject, look, tile, count) for tile in range(count))
+        yield from ((subject, look, tile) for tile in range(count))
 
 
 def _area(story: Story, position: int) -> float | None:

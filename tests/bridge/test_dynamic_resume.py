@@ -29,7 +29,8 @@ def stopped(lab: Any, whole: Any, *overrides: str, start: str, stage: str) -> An
 
 
 def step_of(row: Any) -> int:
-    return int(str(row.get("step") or row["global_step/max_steps"]).partition("/")[0])
+    """The step that a line of either log is about; a line about the end is about none that counts."""
+    return int(str(row.get("step") or row.get("global_step/max_steps", "99")).partition("/")[0])
 
 
 def logged(trained: Any) -> list[dict[str, Any]]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from skinflow_plugins import torchvision_cpu
+from skinflow_plugins.bridge import probe
 from skinflow_plugins.cli import doctor
+from skinflow_plugins.models import build_tiny
+from skinflow_plugins.vision import Router
+
+TINY = Path(__file__).parents[1] / "bridge" / "tiny.yaml"
 
 
 def found(text: str) -> list[doctor.Finding]:
@@ -17,7 +24,7 @@ def found(text: str) -> list[doctor.Finding]:
 
 
 def test_every_line_has_a_state(skinflow: Callable[..., Any]) -> None:
-    done = skinflow("doctor", "quickstart", "seed=1")
+    done = skinflow("doctor", "quickstart", "seed=1", "--no-step")
     assert (done.code, done.err) == (0, "")
     *lines, empty, verdict = done.out.splitlines()
     assert (empty, verdict) == ("", "nothing would stop a run")
@@ -82,3 +89,106 @@ def test_a_base_model_that_is_not_here(
     assert "hf download nobody-here/Qwen2.5-VL-7B-nothing" in done.out
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert skinflow("doctor", *typed).code == 1
+
+
+# --- what trains -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(skinflow: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """`skinflow doctor` on the tiny recipe's warm-up: code and text. Nothing may be left on the disk."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+
+    def doctor_of_the_warmup(*typed: str) -> tuple[int, str]:
+        alone = ["stages.caption=null", "stages.diagnosis=null"]
+        alone += ["swift.num_generations=null", "swift.max_completion_length=null"]  # for grpo stages only
+        done = skinflow("doctor", TINY, *alone, *typed)
+        assert done.err == ""
+        return done.code, done.out
+
+    yield doctor_of_the_warmup
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_stage_that_trains_all(trained: Any) -> None:
+    code, text = trained("model.vision.encoder=dve")
+    assert code == 0
+    assert "ok       stage warmup (sft): 315,516 of 315,516 parameters train (100.00 %)\n" in text
+    table = text.partition("stage warmup (sft)")[2].splitlines()[1:6]
+    assert table[0].split("  ")[-1].strip() == "gradient norm"
+    names = ["vision tower", "its routers", "projector", "language model"]
+    for line, name in zip(table[1:], names, strict=True):
+        assert line.strip().startswith(name)
+        assert float(line.split()[-1]) > 0
+    assert "warning" not in text.partition("stage warmup (sft)")[2]
+    assert "supervised loss" not in text
+
+
+@pytest.mark.slow
+def test_a_tower_that_is_frozen_by_the_way_is_a_warning(trained: Any) -> None:
+    code, text = trained("stages.warmup.swift.freeze_vit=true")
+    assert code == 0
+    assert (
+        "warning  stage warmup (sft) leaves the vision tower frozen, and `tuning` does not ask for it\n"
+        "         stages[0].swift.freeze_vit is true: leave it out"
+    ) in text
+
+
+@pytest.mark.slow
+def test_routers_without_gradient_are_a_warning(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Router._logits
+
+    def cut(self: Router, target: str, gate: str, hidden: Tensor) -> Tensor:
+        return real(self, target, gate, hidden).detach()
+
+    monkeypatch.setattr(Router, "_logits", cut)
+    code, text = trained("model.vision.encoder=dve")
+    assert code == 0
+    assert "warning  stage warmup (sft): no gradient reaches any of 3 routers\n" in text
+    assert ".mlp.gate_proj.dve_router\n" in text
+
+
+@pytest.mark.slow
+def test_a_stage_that_trains_nothing_is_a_problem(trained: Any) -> None:
+    code, text = trained("swift={freeze_vit: true, freeze_aligner: true, freeze_llm: true}")
+    assert code == 1
+    assert "problem  stage warmup (sft) trains nothing: all 301,376 parameters are frozen\n" in text
+
+
+@pytest.mark.slow
+def test_a_real_base_is_loaded_when_it_is_asked_for(trained: Any, tmp_path: Path) -> None:
+    folder = build_tiny("qwen2_5_vl", tmp_path / "base", vocabulary=["lesion"], width=64, depth=2)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    typed = [f"model={{base: {folder}, vision: {{encoder: dve, link: copy}}}}", "tuning.encoder=frozen"]
+    code, text = trained(*typed, "swift={torch_dtype: float32, fp16: false, bf16: false}")
+    assert code == 0
+    assert "`skinflow doctor RECIPE --step` loads the base model and makes one step of each stage" in text
+    code, text = trained("--step", *typed, "swift={torch_dtype: float32, fp16: false, bf16: false}")
+    assert code == 0
+    assert "its routers" in text
+    assert "warning  stage" not in text  # the tower is frozen because `tuning` says so
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_base_that_is_not_here_is_not_downloaded_for_a_step(
+    trained: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.delattr(probe, "probe")
+    code, text = trained("model={base: nobody-here/Qwen2.5-VL-7B-nothing}", "--step")
+    assert code == 0
+    assert "warning  no step could be made: the base model is not on this machine\n" in text
+
+
+@pytest.mark.slow
+def test_of_rewards_it_says_whose_gradient_it_shows(
+    skinflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    text = skinflow("doctor", TINY, "stages.warmup=null", "stages.diagnosis=null").out
+    assert "stage caption (grpo): 301,376 of 301,376 parameters train" in text
+    assert "gradients: of the supervised loss on the reference answers" in text

@@ -20,7 +20,7 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 from skinflow_plugins.errors import InputError
 from skinflow_plugins.models import FAMILIES, BaseFamily, VisionSeam, family_named, load, register
 from skinflow_plugins.models.dynamic import DynamicSettings, dynamic_family, is_dynamic
-from skinflow_plugins.models.dynamic.blocks import mixin, real_tokens
+from skinflow_plugins.models.dynamic.blocks import MaskedBlock, PackedBlock, block_class, real_tokens
 from skinflow_plugins.models.dynamic.mlp import DynamicMLP
 from skinflow_plugins.models.dynamic.model import make_dynamic
 from skinflow_plugins.testing import check_base_model, perturb_routers
@@ -77,11 +77,11 @@ def test_it_starts_as_the_base_bit_for_bit(
     assert all(torch.equal(state[key], value) for key, value in expected.items())
     batch = asked(name, [[0], [1, 2]])
     torch.testing.assert_close(logits(model, batch), logits(base, batch), rtol=1e-6, atol=1e-6)
-    for module in projections(model).values():  # the mixed weight itself
-        probe = module(torch.eye(module.in_features)[None])
-        assert torch.equal(probe, module(torch.zeros(1, module.in_features)[None]) + probe * 0 + probe - probe) or True
-        bias = 0 if module.bias is None else module.bias
-        torch.testing.assert_close(probe[0] - bias, module.weight.T, rtol=1e-6, atol=1e-6)
+    for module in projections(model).values():  # the mixed weight of each image, seen without its bias
+        with torch.no_grad():
+            module.bias.zero_()
+            probe = module(torch.eye(module.in_features).expand(2, -1, -1))
+        assert torch.equal(probe, module.weight.T.expand(2, -1, -1))
 
 
 @FAMILY
@@ -98,9 +98,7 @@ def test_what_is_dynamic(name: str, grafts: Mapping[str, Path]) -> None:
     assert set(projections(model)) == expected
     assert set(routers(model)) == {f"{each}.dve_router" for each in expected}
     assert model.config.dve == DynamicSettings.read(model.config).to_dict()
-    # names by which accelerate, FSDP and transformers know blocks
-    plain = type(AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(grafts[name]))).__mro__[2]
-    assert issubclass(type(model), plain)
+    # accelerate, FSDP and transformers know blocks by the names of their classes
     blocks = {type(block).__name__ for block in reduce(getattr, seam.blocks.split("."), tower(model, name))}
     assert len(blocks) == 1
 
@@ -608,11 +606,20 @@ def test_a_seam_that_does_not_fit_names_its_family(
     assert "its parts are: " in str(caught.value)
 
 
-def test_a_mixin_of_ones_own() -> None:
-    assert mixin("skinflow_plugins.models.dynamic.blocks:PackedBlock") is mixin("packed")
-    assert mixin("rows") is None
+def test_blocks_by_the_kind_of_images() -> None:
+    class Block(nn.Module):
+        pass
+
+    assert block_class("rows", Block) is Block
+    for images, mixed in {"packed": PackedBlock, "masked_rows": MaskedBlock}.items():
+        found = block_class(images, Block)
+        assert found.__mro__[1:3] == (mixed, Block)
+        assert found.__name__ == "Block"
+        assert block_class(images, Block) is found
+    own = block_class("skinflow_plugins.models.dynamic.blocks:PackedBlock", Block)
+    assert own.__mro__[1] is PackedBlock
     with pytest.raises(ModuleNotFoundError):
-        mixin("no_such_module:Block")
+        block_class("no_such_module:Block", Block)
 
 
 def test_perturbed_routers_differ(grafts: Mapping[str, Path]) -> None:

@@ -6,12 +6,12 @@ save into folders and move them; whoever opens one must get the newest weights, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from skinflow_plugins.errors import InputError, Problem
+from skinflow_plugins.models.json_files import read_object
 
 MANIFEST = "graft.json"
 INDEX = "model.safetensors.index.json"
@@ -25,8 +25,7 @@ def manifest(folder: Path) -> Mapping[str, Any] | None:
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return read_object(path, "files")
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -34,7 +33,7 @@ def weight_files(folder: Path) -> list[str]:
     path = folder / INDEX
     if not path.is_file():
         return []
-    return sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+    return sorted(set(read_object(path, "weight_map")["weight_map"].values()))
 
 
 def check(folder: Path) -> None:
@@ -54,15 +53,15 @@ def check(folder: Path) -> None:
     for name in named:
         path = folder / name
         if not path.exists():
-            source = files.get(name, {}).get("source", "")
-            problems.append(
-                Problem(
-                    f"{name} is missing" + (f"; it was linked from {source}" if source else ""),
-                    where=str(folder),
-                    hint="the folder or its base was moved: bring them back together, or graft anew "
-                    "(with --link copy the folder stands alone)",
+            message = f"{name} is missing"
+            hint = f"{INDEX} names it: bring it back, or download the checkpoint again"
+            if name in files:
+                message += f"; it was linked from {files[name]['source']}"
+                hint = (
+                    "the folder or its base was moved: bring them back together, or graft anew "
+                    "(with --link copy the folder stands alone)"
                 )
-            )
+            problems.append(Problem(message, where=str(folder), hint=hint))
         elif name in files and path.stat().st_size != files[name]["bytes"]:
             found, expected = path.stat().st_size, files[name]["bytes"]
             problems.append(
