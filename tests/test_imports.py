@@ -67,7 +67,7 @@ KERNELS = ROOT / "kernels" / "skinflow_kernels"
 
 
 def outside(files: Iterable[Path], own: str) -> dict[str, str]:
-    """Top-level names of imported modules that are neither Python's nor `own`, each with a file that has it."""
+    """Top-level names of imported modules that are neither Python's nor `own`, and where."""
     return {
         top: str(file.relative_to(ROOT))
         for file in files

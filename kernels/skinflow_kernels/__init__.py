@@ -3,8 +3,8 @@
 Knows torch, and nothing else of this project.
 """
 
-from skinflow_kernels.backends import backends
 from skinflow_kernels.bands import BAND_FORMAT, band_thresholds
+from skinflow_kernels.dispatch import backends
 from skinflow_kernels.projections import follow_weight, join_bands, split_bands
 from skinflow_kernels.reference import virtual_width_linear_reference
 from skinflow_kernels.segments import segment_lengths, segment_means

@@ -54,6 +54,14 @@ def equal_runs(lengths: list[int]) -> Iterator[tuple[slice, slice, int]]:
         image, token = image + images, token + images * length
 
 
+def image_sums(x: Tensor, lengths: list[int], dtype: torch.dtype) -> Tensor:
+    """The sum over the tokens of each image: (T, I) to (S, I), added up in the dtype given."""
+    sums = x.new_zeros((len(lengths), x.shape[1]), dtype=dtype)
+    for images, tokens, length in equal_runs(lengths):
+        sums[images] = x[tokens].reshape(-1, length, x.shape[1]).sum(1, dtype=dtype)
+    return sums
+
+
 def segment_means(x: Tensor, lengths: list[int], keep: Tensor | None) -> Tensor:
     """The mean token of each image of x (T, I), over the tokens that `keep` (T,) allows: (S, I) float32.
 
@@ -71,12 +79,9 @@ class _SegmentMeans(torch.autograd.Function):
         ctx.dtype, ctx.lengths = x.dtype, lengths
         if keep is not None:
             x = x.masked_fill(~keep[:, None], 0)
-        sums = x.new_zeros((len(lengths), x.shape[1]), dtype=wide)
-        kept = sums.new_tensor(lengths)
-        for images, tokens, length in equal_runs(lengths):
-            sums[images] = x[tokens].reshape(-1, length, x.shape[1]).sum(1, dtype=wide)
-            if keep is not None:
-                kept[images] = keep[tokens].reshape(-1, length).sum(1, dtype=wide)
+        sums = image_sums(x, lengths, wide)
+        counts = sums.new_tensor(lengths)
+        kept = counts if keep is None else image_sums(keep[:, None], lengths, wide)[:, 0]
         ctx.save_for_backward(keep, kept)
         return sums.div_(kept.clamp_(min=1)[:, None])
 

@@ -53,5 +53,5 @@ class Slabs:
         """
         mixed = self.view(scratch, rows)
         parts = self.bases[:, rows].flatten(1).to(self.wide)
-        torch.mm(self.delta, parts, out=mixed.view(len(mixed), -1))
+        torch.mm(self.delta, parts, out=mixed.flatten(1))
         return mixed.add_(self.weight[rows])

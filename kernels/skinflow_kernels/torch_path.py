@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from skinflow_kernels.call import Call
-from skinflow_kernels.segments import equal_runs
+from skinflow_kernels.segments import equal_runs, image_sums
 from skinflow_kernels.slabs import Slabs
 from skinflow_kernels.torch_gradients import input_gradient, weight_gradients
 
@@ -98,7 +98,7 @@ class _VirtualWidth(torch.autograd.Function):
                 if wants_in:
                     # z has served, and can hold x dz where it is no other than x itself
                     products = torch.mul(dz, x, out=z if z.dtype == dz.dtype else None)
-                    d_in = image_sums(products, ctx.lengths).to(input_gain.dtype)
+                    d_in = image_sums(products, ctx.lengths, slabs.wide).to(input_gain.dtype)
                 if wants_x:
                     d_x = dz if input_gain is None else gated(dz, input_gain, ctx.lengths, out=dz)
                     d_x = d_x.to(x.dtype)
@@ -117,9 +117,3 @@ def gated(x: Tensor, gain: Tensor | None, lengths: list[int], out: Tensor | None
         shape = (-1, length, x.shape[1])
         torch.mul(x[tokens].view(shape), gain[images, None], out=out[tokens].view(shape))
     return out
-
-
-def image_sums(x: Tensor, lengths: list[int]) -> Tensor:
-    """The sum over the tokens of each image, none of them empty: (T, I) to (S, I)."""
-    runs = (x[tokens].view(-1, length, x.shape[1]) for _, tokens, length in equal_runs(lengths))
-    return torch.cat([run.sum(1) for run in runs])

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from skinflow_kernels.backends import chosen_backend
 from skinflow_kernels.call import checked_call
+from skinflow_kernels.dispatch import chosen_backend
 
 
 def virtual_width_linear(

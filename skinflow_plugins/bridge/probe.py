@@ -112,6 +112,11 @@ def probe(recipe: Recipe, catalogue: Catalogue, stage: Stage, records: Sequence[
     return Probe(stage, parts)
 
 
+def import_swift() -> None:
+    """Nothing; swift is imported, and its log writes to the standard error of this moment."""
+    import swift.pipelines  # noqa: F401
+
+
 def supervised(recipe: Recipe, stage: Stage) -> Recipe:
     """The recipe with this one stage, as an sft stage of one step from the base that trains the same."""
     given = {

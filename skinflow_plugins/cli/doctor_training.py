@@ -74,10 +74,9 @@ def _stages(recipe: Recipe, known: Catalogue, root: Path) -> Iterator[Finding]:
 
 
 def _probe(recipe: Recipe, known: Catalogue, stage: Stage, records: Sequence[Record], root: Path) -> Probe:
-    import swift.pipelines  # noqa: F401 - its log must not hold on to the streams that are put in its way below
+    from skinflow_plugins.bridge.probe import import_swift, probe
 
-    from skinflow_plugins.bridge.probe import probe
-
+    import_swift()  # its log must not hold on to the streams that are put in its way below
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         return probe(recipe, known, stage, records, root)
 

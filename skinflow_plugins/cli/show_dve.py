@@ -136,7 +136,7 @@ def drawn_size(source: Source) -> int:
     return int(trained)
 
 
-def drawn(masks: Sequence[str] | None, size: int = DRAWN_SIZE) -> list[Subject]:
+def drawn(masks: Sequence[str] | None, size: int) -> list[Subject]:
     """A few synthetic lesions with their masks, always the same; `InputError` when masks were given."""
     import numpy as np
     from PIL import Image

@@ -22,10 +22,10 @@ Link = Literal["symlink", "hardlink", "copy"]
 
 _NOT_COPIED = (
     *(".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".index.json"),
-    # What a trainer left there. From args.json swift would take the base's model type, and so drop the routers.
+    # What a trainer left. From args.json swift would take the base's model type, and so drop the routers.
     *("args.json", "trainer_state.json", "graft.json"),
 )
-"""Endings of weights and their indices, in any format, and of a training's traces: the base's, not the graft's."""
+"""Endings of weights, their indices, and traces of a training: the base's, not the graft's."""
 
 
 @dataclass(frozen=True)

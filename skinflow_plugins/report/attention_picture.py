@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LEFT, _SIDE, _GAP, _LINE, _FOOT = 0.3, 1.9, 0.12, 0.15, 0.65
 _BETWEEN = 0.45  # groups of one image
-_PIXELS = 2 * 285  # of a side of a picture on the sheet, twice what is printed
+_PIXELS = 300  # of a side of a picture on the sheet, about what is printed
 
 
 def draw_attention(story: Story, path: Path, *, layer: int | None = None) -> Path:

@@ -17,10 +17,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from skinflow_plugins.models.dynamic import register
+from skinflow_plugins.models.dynamic import dynamic_family, register
 from skinflow_plugins.models.families import BaseFamily, family_of
 from skinflow_plugins.models.graft import graft
-from skinflow_plugins.models.load import load
 from skinflow_plugins.testing.law import Check
 from skinflow_plugins.vision import Router
 
@@ -34,11 +33,11 @@ _TOLERANCE = 1e-4
 
 
 def check_base_model(family: BaseFamily, folder: Path, *, inputs: Inputs | None = None) -> None:
-    """Hold a family's description to a checkpoint of it; `AssertionError` names the family and the broken law.
+    """Hold a family's description to a checkpoint; `AssertionError` names the family and the broken law.
 
     Without `inputs` they are made by the folder's processor, from its chat template if it has one. The laws:
-    the config is recognised; transformers loads one of the architectures; the vision tower is where it is said
-    to be; placeholders are single tokens, the image's own first; a row of a batch counts as if alone. With a
+    the config is recognised; transformers loads one of the architectures; the vision tower is where it is
+    said to be; placeholders are single tokens, the image's own first; a row of a batch counts as if alone. With a
     seam: a graft can be made; it starts as the base; then its routers matter, and each gets a gradient; all
     dynamic layers see the same images, and every image is as if alone; saving and loading changes nothing.
     """
@@ -58,7 +57,10 @@ def check_base_model(family: BaseFamily, folder: Path, *, inputs: Inputs | None 
     expected = _check_rows(check, base, batch, images, "of the base model")
     if family.seam is not None:
         with tempfile.TemporaryDirectory() as scratch:
-            _check_seam(check, family, folder, Path(scratch), batch, images, expected)
+            try:
+                _check_seam(check, family, folder, Path(scratch), batch, images, expected)
+            finally:
+                register()  # `family` may have stood in for one of ours
 
 
 def perturb_routers(model: torch.nn.Module, seed: int = 0) -> None:
@@ -155,7 +157,9 @@ def _check_placeholders(check: Check, family: BaseFamily, folder: Path, config: 
         check.fail(law, f"{family.image_placeholders[0]!r} and an image make no image tokens")
 
 
-def _check_rows(check: Check, model: Any, batch: Inputs, images: Sequence[Image.Image], what: str) -> list[Tensor]:
+def _check_rows(
+    check: Check, model: Any, batch: Inputs, images: Sequence[Image.Image], what: str
+) -> list[Tensor]:
     """Each row of a batch against the row alone; the logits of the rows."""
     with check.law(f"a forward pass {what} runs"), torch.no_grad():
         together = row_logits(model, batch(images))
@@ -185,7 +189,7 @@ def _check_seam(
     with check.law("a graft can be made by its seam"):
         register([family])
         graft(folder, scratch / "graft", family=family)
-        model = load(scratch / "graft", dtype=torch.float32)
+        model = _load(family, scratch / "graft")
     with check.law("a forward pass of the dynamic model runs"), torch.no_grad():
         start = row_logits(model, batch(images))
     if (gap := difference(start, expected)) > _TOLERANCE:
@@ -203,9 +207,14 @@ def _check_seam(
 
     with check.law("it is saved and loaded again"), torch.no_grad():
         model.save_pretrained(scratch / "saved")
-        again = row_logits(load(scratch / "saved", dtype=torch.float32), batch(images))
+        again = row_logits(_load(family, scratch / "saved"), batch(images))
     if difference(again, changed) > 0:
         check.fail("saving and loading changes nothing", f"logits differ by {difference(again, changed):.1e}")
+
+
+def _load(family: BaseFamily, folder: Path) -> Any:
+    model_class: Any = dynamic_family(family).model_class
+    return model_class.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 def _images_seen(model: torch.nn.Module, batch: Inputs, images: Sequence[Image.Image]) -> dict[str, int]:
@@ -213,9 +222,7 @@ def _images_seen(model: torch.nn.Module, batch: Inputs, images: Sequence[Image.I
     seen: dict[str, int] = {}
     routers = {name: module for name, module in model.named_modules() if isinstance(module, Router)}
     hooks = [
-        module.register_forward_pre_hook(
-            lambda module, given, name=name: seen.update({name: len(given[0])})  # type: ignore[misc]
-        )
+        module.register_forward_pre_hook(lambda module, given, name=name: seen.update({name: len(given[0])}))
         for name, module in routers.items()
     ]
     with torch.no_grad():

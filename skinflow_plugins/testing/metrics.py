@@ -78,5 +78,3 @@ def _right_answer(prediction: Prediction) -> str:
 
 def _answered(predictions: Sequence[Prediction], answer: Callable[[Prediction], str]) -> list[Prediction]:
     return [Prediction(each.id, each.task, answer(each), each.sample) for each in predictions]
-
-

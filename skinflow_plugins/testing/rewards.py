@@ -69,7 +69,9 @@ def check_reward(
 
     first = score(rows, "every answer gets a finite value in range")
     _same(check, "the same values on a second run", rows, first, score(rows, "it runs twice"))
-    _same(check, "values do not depend on the order", rows, first, score(rows[::-1], "it runs backwards")[::-1])
+    _same(
+        check, "values do not depend on the order", rows, first, score(rows[::-1], "it runs backwards")[::-1]
+    )
     singles = [score([row], "it scores a batch of one")[0] for row in rows]
     _same(check, "a batch scores like its single answers", rows, first, singles)
     if call_reward(reward, [], {name: [] for name in reward.needs}, options) != []:

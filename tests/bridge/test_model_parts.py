@@ -14,15 +14,21 @@ def test_parameters_are_counted_where_they_are() -> None:
     names = {
         "base_model.model.model.visual.blocks.0.fc.weight": False,
         "base_model.model.model.visual.blocks.0.fc.dve_router.original_module.band_weight": False,
-        "base_model.model.model.visual.blocks.0.fc.dve_router.modules_to_save.default.reduce_weight": True,
         "base_model.model.model.visual.blocks.0.fc.dve_router.modules_to_save.default.band_weight": True,
+        "base_model.model.model.visual.blocks.0.fc.dve_router.modules_to_save.default.reduce_weight": True,
         "base_model.model.model.visual.merger.0.weight": False,
         "base_model.model.model.language_model.q.base_layer.weight": False,
         "base_model.model.model.language_model.q.lora_A.default.weight": True,
         "base_model.model.model.language_model.q.lora_B.default.weight": True,
         "base_model.model.something.weight": True,
     }
-    gradients = {"band_weight": [3.0, 4.0], "lora_A": [0.0, 0.0], "lora_B": [0.0, 0.0], "something": None}
+    gradients = {
+        "band_weight": [3.0, 4.0],
+        "reduce_weight": [0.0, 0.0],
+        "lora_A": [0.0, 0.0],
+        "lora_B": [0.0, 0.0],
+        "something": None,
+    }
     tensors = {name: nn.Parameter(torch.ones(2), requires_grad=trains) for name, trains in names.items()}
     for name, tensor in tensors.items():
         for part, gradient in gradients.items():

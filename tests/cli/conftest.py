@@ -71,5 +71,6 @@ def third_party(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     catalogue.cache_clear()
     yield site
     catalogue.cache_clear()
-    for name in [name for name in sys.modules if name.startswith(("skinflow_hedging", "skinflow_broken"))]:
+    ours = ("skinflow_hedging", "skinflow_broken", "skinflow_family")
+    for name in [name for name in sys.modules if name.startswith(ours)]:
         del sys.modules[name]

@@ -19,6 +19,13 @@ FILES = ["attention.png", "attention_last_layer.png", "dve.json", "gains.png"]
 Skinflow = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two small drawings instead of four large ones; nothing here depends on more."""
+    monkeypatch.setattr(show_dve, "DRAWN", 2)
+    monkeypatch.setattr(show_dve, "DRAWN_SIZE", 112)
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `base` and `dve`, which is grafted upon it."""
@@ -78,18 +85,19 @@ def test_drawn_lesions_by_default(models: Path, skinflow: Skinflow) -> None:
     for image in found["images"]:
         assert 0.01 < image["lesion_area"] < 0.5
         # A graft computes what its base does.
-        assert image["before"]["attention"] == pytest.approx(image["after"]["attention"], abs=1e-6)
+        np.testing.assert_allclose(image["before"]["attention"], image["after"]["attention"], atol=1e-6)
         assert f"{100 * image['lesion_area']:.1f} %" in done.out
 
 
-def test_the_drawn_masks_fit_the_pictures() -> None:
+def test_the_drawn_masks_fit_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(show_dve, "DRAWN", 12)
     for size in (56, 448):
         for subject in show_dve.drawn(None, size):
             assert subject.mask is not None
             assert subject.mask.shape == (size, size)
             pixels = np.asarray(subject.image, dtype=float)
-            inside, outside = pixels[subject.mask].mean(axis=0), pixels[~subject.mask].mean(axis=0)
-            assert np.linalg.norm(inside - outside) > 35
+            away = np.linalg.norm(pixels - np.median(pixels[~subject.mask], axis=0), axis=-1)
+            assert away[subject.mask].mean() > 4 * away[~subject.mask].mean()
 
 
 def test_images_with_masks_beside_them(models: Path, skinflow: Skinflow) -> None:
@@ -98,7 +106,7 @@ def test_images_with_masks_beside_them(models: Path, skinflow: Skinflow) -> None
     done = skinflow("show", "dve", "-o", "out", models / "dve", "x.png", "y.jpg", "--prompt", "name it")
     assert done.code == 0, done.err
     found = numbers("out")
-    assert [each["lesion_area"] for each in found["images"]] == [0.5, None]
+    assert [each["lesion_area"] for each in found["images"]] == [pytest.approx(0.5), None]
     assert found["prompt"] == "name it"
     assert found["images"][0]["after"]["grid"] == [4, 6]
 
@@ -108,7 +116,7 @@ def test_masks_and_an_answer_that_are_given(models: Path, skinflow: Skinflow) ->
     done = skinflow("show", "dve", models / "dve", "x.png", "--masks", "m.png", "--answer", "it")
     assert done.code == 0, done.err
     assert numbers()["last_token_of"] == "answer"
-    assert numbers()["images"][0]["lesion_area"] == 0.5
+    assert numbers()["images"][0]["lesion_area"] == pytest.approx(0.5)
 
 
 def test_a_large_photograph_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,9 +166,7 @@ def test_an_adapter_with_routers(models: Path, tmp_path: Path, skinflow: Skinflo
     model.save_pretrained(tmp_path / "adapter")
     done = skinflow("show", "dve", tmp_path / "adapter")
     assert done.code == 0, done.err
-    assert (
-        "before: dve, grafted, untrained\n" not in done.out
-    )  # an adapter outside of a run starts from its base
+    assert "before: dve, grafted, untrained\nafter: adapter\n" in done.out
     for image in numbers()["images"]:
         for gains in image["after"]["gains"].values():
             np.testing.assert_allclose(gains["band"], 1 + np.tanh(0.25), atol=1e-6)

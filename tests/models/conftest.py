@@ -73,7 +73,7 @@ def square(seed: int, side: int = 56) -> Image.Image:
 
 @pytest.fixture(scope="session")
 def asked(bases: Mapping[str, Path]) -> Callable[..., Any]:
-    """`asked(family, [[0, 1], [2]])`: a batch whose first row is about the images 0 and 1, by the chat template."""
+    """`asked(family, [[0, 1], [2]])`: a batch whose first row is about images 0 and 1."""
     processors = {name: AutoProcessor.from_pretrained(folder) for name, folder in bases.items()}
 
     def batch(name: str, rows: list[list[int]]) -> Any:

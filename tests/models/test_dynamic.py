@@ -1,4 +1,4 @@
-"""Dynamic models of every family: the base at the start, then each image with its own weights, whoever trains them."""
+"""Dynamic models of every family: the base at the start, then each image with weights of its own."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def projections(model: nn.Module) -> dict[str, FDProjection]:
     return {name: module for name, module in model.named_modules() if isinstance(module, FDProjection)}
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # The contract, and the start
 
 
@@ -103,7 +103,7 @@ def test_what_is_dynamic(name: str, grafts: Mapping[str, Path]) -> None:
     assert len(blocks) == 1
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Which tokens are one image
 
 
@@ -234,7 +234,7 @@ def test_eager_attention_computes_the_same(
     torch.testing.assert_close(logits(eager, batch)[real], logits(sdpa, batch)[real], rtol=1e-4, atol=1e-4)
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Options of a graft
 
 OPTIONS = [
@@ -305,7 +305,7 @@ def test_frozen_bases_are_those_of_the_start(
     assert not torch.allclose(found[True], found[False], atol=1e-3)
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Training
 
 
@@ -346,7 +346,9 @@ def test_gradient_checkpointing_changes_nothing(
     assert many == 2 * few
     assert found.keys() == expected.keys()
     for key, value in expected.items():
-        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
+        torch.testing.assert_close(
+            found[key], value, rtol=1e-4, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}"
+        )
 
 
 @FAMILY
@@ -378,13 +380,17 @@ def test_bases_follow_training_of_the_tower(
         model(**batch).logits.square().mean().backward()
         optimizer.step()
     model.save_pretrained(tmp_path / "saved")
-    torch.testing.assert_close(logits(load(tmp_path / "saved"), batch), logits(model, batch), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        logits(load(tmp_path / "saved"), batch), logits(model, batch), rtol=0, atol=1e-6
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # PEFT
 
-PROJECTION = {name: ["down_proj" if name == "qwen2_5_vl" else "fc2"] for name in ("qwen2_5_vl", "llava", "gemma3")}
+PROJECTION = {
+    name: ["down_proj" if name == "qwen2_5_vl" else "fc2"] for name in ("qwen2_5_vl", "llava", "gemma3")
+}
 
 
 @pytest.mark.parametrize("name", list(PROJECTION))
@@ -393,7 +399,7 @@ def test_lora_on_a_dynamic_projection_is_refused(name: str, kept: Any, grafts: M
     from peft import LoraConfig, get_peft_model
 
     lora = LoraConfig(target_modules=PROJECTION[name], modules_to_save=kept)
-    with pytest.raises(TypeError, match="is an image-dependent projection .* cannot become a .*Linear"):
+    with pytest.raises(TypeError, match=r"is an image-dependent projection .* cannot become a .*Linear"):
         get_peft_model(load(grafts[name]), lora)
 
 
@@ -456,7 +462,7 @@ def test_a_quantised_layer_cannot_take_a_projections_place(grafts: Mapping[str, 
     model.model.visual.blocks[0].mlp.up_proj = nn.Identity()  # a window block is as it was
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Dtypes
 
 
@@ -491,7 +497,7 @@ def test_a_fresh_bf16_model_has_fp32_routers(grafts: Mapping[str, Path]) -> None
         assert not module.band_weight.any()
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Registration, and whoever has not got our package
 
 
@@ -524,9 +530,7 @@ def test_no_dynamic_family_without_a_seam() -> None:
     assert register([plain]) == []
 
 
-def test_the_processor_of_a_graft_is_the_bases(
-    bases: Mapping[str, Path], grafts: Mapping[str, Path]
-) -> None:
+def test_the_processor_of_a_graft_is_the_bases(bases: Mapping[str, Path], grafts: Mapping[str, Path]) -> None:
     for name, folder in grafts.items():
         assert type(AutoProcessor.from_pretrained(folder)) is type(AutoProcessor.from_pretrained(bases[name]))
 
@@ -572,11 +576,13 @@ def test_without_our_package_vllm_does_not_open_it(grafts: Mapping[str, Path]) -
         "except Exception as error: print('refused', 'skinflow_' in str(error))\n"
     )
     for folder in grafts.values():
-        done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code, folder], capture_output=True, text=True, check=False
+        )
         assert "refused True" in done.stdout, done.stdout + done.stderr
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Seams that are wrong
 
 

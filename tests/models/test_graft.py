@@ -1,4 +1,4 @@
-"""Grafts of every kind of base folder: links, names, moves, and whatever may be wrong; the base stays untouched."""
+"""Grafts of every kind of base folder: links, names, moves, and whatever may be wrong."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def base(bases: Mapping[str, Path], tmp_path: Path) -> Path:
 
 def digests(folder: Path) -> dict[str, str]:
     return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.is_file()
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.is_file()
     }
 
 
@@ -70,7 +72,9 @@ def stands_for(out: Path, base: Path) -> bool:
     """Whether a graft holds the very weights of its base, with routers that change nothing."""
     model, plain = load(out), AutoModelForImageTextToText.from_pretrained(base)
     state = model.state_dict()
-    heads = [v for k, v in state.items() if "dve_router" in k and not k.endswith(("reduce_weight", "norm_weight"))]
+    heads = [
+        v for k, v in state.items() if "dve_router" in k and not k.endswith(("reduce_weight", "norm_weight"))
+    ]
     assert heads
     return not any(head.any() for head in heads) and all(
         torch.equal(state[key], value) for key, value in plain.state_dict().items()
@@ -87,7 +91,7 @@ def nothing_left(folder: Path, *but: str) -> bool:
     return sorted(path.name for path in folder.iterdir()) == sorted(but)
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Bases of every layout
 
 
@@ -137,7 +141,11 @@ def test_small_files_come_along_and_weights_and_traces_do_not(base: Path, tmp_pa
     }
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     original = json.loads((base / "config.json").read_text())
-    assert {key for key in config if config[key] != original.get(key)} == {"model_type", "architectures", "dve"}
+    assert {key for key in config if config[key] != original.get(key)} == {
+        "model_type",
+        "architectures",
+        "dve",
+    }
     mode = (tmp_path / "out").stat().st_mode & 0o777
     (tmp_path / "plain").mkdir()
     assert mode == (tmp_path / "plain").stat().st_mode & 0o777
@@ -203,7 +211,7 @@ def test_a_folder_before_a_hub_id_of_the_same_name(
     assert graft(f"{tmp_path.name}/base", tmp_path / "out").base == str(base)
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Folders that were moved, cut or written to
 
 
@@ -213,7 +221,9 @@ def test_moved_alone(base: Path, tmp_path: Path) -> None:
     shutil.move(tmp_path / "out", tmp_path / "far" / "away")
     with pytest.raises(InputError) as caught:
         load(tmp_path / "far" / "away")
-    assert f"base-00001-of-00001.safetensors is missing; it was linked from {base}/{SINGLE}" in str(caught.value)
+    assert f"base-00001-of-00001.safetensors is missing; it was linked from {base}/{SINGLE}" in str(
+        caught.value
+    )
     assert "--link copy" in str(caught.value)
 
 
@@ -282,14 +292,16 @@ def test_two_sets_of_weights(base: Path, tmp_path: Path) -> None:
     """Some other program saved into a graft, and left the index to the old weights."""
     graft(base, tmp_path / "out")
     shutil.copy(base / SINGLE, tmp_path / "out" / SINGLE)
-    with pytest.raises(InputError, match=r"holds two sets of weights: model.safetensors, and the 2 files that"):
+    with pytest.raises(
+        InputError, match=r"holds two sets of weights: model.safetensors, and the 2 files that"
+    ):
         load(tmp_path / "out")
     shard(base)
     shutil.copy(tmp_path / "out" / SINGLE, base / SINGLE)
     assert "holds two sets of weights" in problem(base, tmp_path / "other")
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Bases that cannot be grafted
 
 
@@ -399,7 +411,7 @@ def test_an_unknown_family(base: Path, tmp_path: Path) -> None:
     assert "is not of the family llava" in problem(base, tmp_path / "out", family=family_named("llava"))
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Outputs that cannot be written
 
 
@@ -501,7 +513,7 @@ def test_two_at_once_make_one(base: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert load(tmp_path / "out").config.dve["bands"] == 4
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Choices
 
 
@@ -555,7 +567,7 @@ def test_nothing_random_is_disturbed_and_seeds_matter(base: Path, tmp_path: Path
     assert a == b != c
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # The report
 
 
@@ -566,7 +578,9 @@ def test_the_report_counted_by_hand(base: Path, tmp_path: Path) -> None:
     # 64 -> 128, hidden width 16: the first layer and its norm, then heads with biases for 64 + 128 + 4 gates
     up = 64 * 16 + 16 + (64 + 128 + 4) * 16 + (64 + 128 + 4)
     down = 128 * 16 + 16 + (128 + 64 + 4) * 16 + (128 + 64 + 4)
-    found = [(each.layer, each.projection, each.in_features, each.out_features) for each in report.projections]
+    found = [
+        (each.layer, each.projection, each.in_features, each.out_features) for each in report.projections
+    ]
     assert found == [(2, "gate", 64, 128), (2, "up", 64, 128), (2, "down", 128, 64)]
     assert [each.router_parameters for each in report.projections] == [up, up, down]
     assert [each.parameters for each in report.projections] == [64 * 128 + 128, 64 * 128 + 128, 64 * 128 + 64]
@@ -600,7 +614,7 @@ def test_the_report_of_block_routers_and_copies(base: Path, tmp_path: Path) -> N
     assert "MB copied in" in report.summary()
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # A base of real size
 
 

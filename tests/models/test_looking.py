@@ -1,4 +1,4 @@
-"""What is shown of a model is what it computes: its routers' gains, and its last token's attention by place."""
+"""What is shown of a model is what it computes: its routers' gains, and where its last token looks."""
 
 from __future__ import annotations
 

@@ -22,7 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
 SHIPPED = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 # What a recipe leaves to its user; any path will do, because a plan looks at no data.
-NEEDED = {"isic_uda1": ["data.root=/DATA"], "quickstart": []}
+NEEDED = {"isic_uda1": ["data.root=/DATA"], "quickstart": [], "ablation_warm_start": []}
+NEEDED |= {
+    f"ablation{part}": ["model.base=Qwen/Qwen2.5-VL-3B-Instruct"]
+    for part in ("", "_no_dve", "_no_stage1", "_routers", "_unfrozen")
+}
 
 
 def planned(name: str, *overrides: str) -> Plan:

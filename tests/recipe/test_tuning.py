@@ -15,6 +15,7 @@ from skinflow_plugins.recipe.plan import Plan, plan
 from skinflow_plugins.recipe.schema import Tuning
 
 DVE = "model.vision={encoder: dve}"
+PLAIN = "model.vision={encoder: base}"
 SEVEN_B = "model.base=Qwen/Qwen2.5-VL-7B-Instruct"
 ABOUT_TRAINING = (
     *("tuner_type", "freeze_llm", "freeze_vit", "freeze_aligner", "modules_to_save", "target_regex"),
@@ -291,7 +292,7 @@ def test_mistakes_with_a_dynamic_encoder(overrides: list[str], beginning: str, h
     # It is the dynamic encoder that they are wrong for.
     if "router_" not in overrides[0]:
         about_arguments = ("found", "is also", "it matches", "alone would", "a frozen tower")
-        without = problems(SEVEN_B, "model.options={}", *overrides)
+        without = problems(SEVEN_B, "model.options={}", PLAIN, *overrides)
         assert not any(word in problem for word in about_arguments for problem in without), without
 
 
@@ -327,7 +328,9 @@ def test_names_of_projections_are_those_of_the_family() -> None:
 
 
 def test_router_options_need_routers() -> None:
-    found = problems("tuning.router_learning_rate=1e-3", "stages.caption.tuning.router_weight_decay=0.1")
+    found = problems(
+        PLAIN, "tuning.router_learning_rate=1e-3", "stages.caption.tuning.router_weight_decay=0.1"
+    )
     assert [problem.partition(": there")[0].rpartition(": ")[2] for problem in found] == [
         "tuning.router_learning_rate",
         "stages[1].tuning.router_weight_decay",

@@ -1,16 +1,17 @@
-"""FDProjection: nn.Linear at the start, the published formula when trained, the right image for every token."""
+"""FDProjection: nn.Linear at the start, the published formula once trained, each token by its own image."""
 
 import copy
 import io
 import pickle
+from itertools import pairwise
 
 import pytest
 import torch
-from skinflow_kernels import split_bands
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.nn.functional import linear, relu, rms_norm
 
+from skinflow_kernels import split_bands
 from skinflow_plugins.vision import FDProjection, Gains, image_means
 
 SIZES = [(24, 40), (40, 24), (13, 17), (16, 16), (1, 5), (7, 1)]
@@ -60,7 +61,7 @@ def published(made: FDProjection, x: Tensor, segments: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # The start
 
 
@@ -89,7 +90,7 @@ def test_half_precision_starts_at_the_same_bits_too(dtype: torch.dtype) -> None:
     assert torch.equal(mixed[0].T, made.weight)
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # The function
 
 
@@ -136,7 +137,7 @@ def test_the_gradient_is_there_when_only_the_router_is_trained() -> None:
     assert made.weight.grad is None
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Images and tokens
 
 
@@ -144,7 +145,7 @@ def test_each_image_is_as_if_alone() -> None:
     made = projection()
     x, segments = tokens(5, 1, 9)
     together = made(x, segments)
-    for number, (start, end) in enumerate(zip(segments[:-1], segments[1:], strict=True)):
+    for number, (start, end) in enumerate(pairwise(segments.tolist())):
         alone = made(x[start:end], torch.tensor([0, end - start]))
         torch.testing.assert_close(together[start:end], alone, msg=f"image {number}")
     assert not torch.allclose(together, made(x, torch.tensor([0, 15])))
@@ -238,7 +239,9 @@ def test_segments_that_are_no_integers() -> None:
 
 
 def test_more_bands_than_radii() -> None:
-    with pytest.raises(ValueError, match="bands=9 for a 4 x 4 weight: its frequency plane has 6 distinct radii"):
+    with pytest.raises(
+        ValueError, match="bands=9 for a 4 x 4 weight: its frequency plane has 6 distinct radii"
+    ):
         FDProjection(4, 4, bands=9)
     with pytest.raises(ValueError, match="found 2 thresholds, expected 3 for 4 bands"):
         FDProjection(24, 40, bands=4, thresholds=(1, 2))
@@ -253,7 +256,7 @@ def test_given_thresholds_hold() -> None:
     assert not torch.allclose(other(x, segments), usual(x, segments))
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Dtypes
 
 
@@ -293,13 +296,15 @@ def test_autocast() -> None:
     assert made.weight.grad.dtype == torch.float32
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Bases
 
 
 def fresh(made: FDProjection) -> Tensor:
     """What a projection with the same state and no memory computes."""
-    again = FDProjection(made.in_features, made.out_features, bands=made.bands, frozen_bases=made.frozen_bases)
+    again = FDProjection(
+        made.in_features, made.out_features, bands=made.bands, frozen_bases=made.frozen_bases
+    )
     again.load_state_dict(made.state_dict())
     return again(*tokens(5, 9))
 
@@ -346,7 +351,9 @@ def test_a_new_weight_at_the_address_of_an_old_one_is_seen() -> None:
     for _ in range(50):
         made(*tokens(5, 9))
         address = made.weight.data_ptr()
-        made.weight.data = torch.empty(0)  # as an offloader does; the memory is free for the next of this size
+        made.weight.data = torch.empty(
+            0
+        )  # as an offloader does; the memory is free for the next of this size
         made.weight.data = torch.randn(40, 24)
         hits += made.weight.data_ptr() == address
         assert torch.equal(made.bases(), split_bands(made.weight.detach(), made.thresholds))
@@ -410,7 +417,7 @@ def test_frozen_bases_take_the_plain_gradient() -> None:
     torch.testing.assert_close(weight, x.sum(0).expand(40, 24))
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # As a module
 
 
