@@ -63,7 +63,7 @@ class VisionSeam:
             return tuple(number for number in ends if number in full)
         if isinstance(wanted, str) or not wanted or not all(type(number) is int for number in wanted):
             words = " or ".join(map(repr, LAYER_NAMES))
-            raise ValueError(f"layers are {wanted!r}; expected {words}, or numbers from 0 to {used - 1}")
+            raise ValueError(f"found {wanted!r}; expected {words}, or numbers from 0 to {used - 1}")
         for number in wanted:
             if not 0 <= number < depth:
                 raise ValueError(f"there is no layer {number}; the vision tower has 0 to {depth - 1}")
@@ -78,7 +78,7 @@ class VisionSeam:
                     f"image; layers with full attention: {', '.join(map(str, full))}"
                 )
         if len(set(wanted)) < len(wanted):
-            raise ValueError(f"layers {list(wanted)} name one layer twice")
+            raise ValueError(f"found one layer twice: {list(wanted)}")
         return tuple(sorted(wanted))
 
     def _used(self, config: Any, depth: int) -> int:
@@ -103,7 +103,7 @@ class VisionSeam:
         if unknown or not names:
             found = ", ".join(map(repr, unknown)) or "none"
             raise ValueError(
-                f"projections: found {found}; this vision tower has {', '.join(known)} (or: all)"
+                f"found {found}; this vision tower has {', '.join(known)} (or: all)"
             )
         return tuple(name for name in known if name in names)
 

@@ -58,6 +58,7 @@ _ARGUMENTS: Mapping[tuple[str, str], Mapping[str, Explained]] = MappingProxyType
             "freeze_vit": Explained(False, "swift's default freezes the vision tower even under full tuning"),
             "freeze_aligner": Explained(True, "tuning.tuner: routers; nothing behind the tower is trained"),
             "freeze_llm": Explained(True, "tuning.tuner: routers"),
+            "freeze_parameters": Explained(["lm_head"], "swift counts Idefics 3's to no part"),
         },
     }
 )

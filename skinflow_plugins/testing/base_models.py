@@ -37,9 +37,10 @@ def check_base_model(family: BaseFamily, folder: Path, *, inputs: Inputs | None 
 
     Without `inputs` they are made by the folder's processor, from its chat template if it has one. The laws:
     the config is recognised; transformers loads one of the architectures; the vision tower is where it is
-    said to be; placeholders are single tokens, the image's own first; a row of a batch counts as if alone. With a
-    seam: a graft can be made; it starts as the base; then its routers matter, and each gets a gradient; all
-    dynamic layers see the same images, and every image is as if alone; saving and loading changes nothing.
+    said to be; placeholders are single tokens, the image's own first; a row of a batch counts as if alone.
+    With a seam: a graft can be made; it starts as the base; then its routers matter, and each gets a
+    gradient; all dynamic layers see the same images, and every image is as if alone; saving and loading
+    changes nothing.
     """
     check = Check(f"base model {family.name!r}")
     _check_config(check, family, folder)

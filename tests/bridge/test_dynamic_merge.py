@@ -1,4 +1,4 @@
-"""An adapter, its merged export and the model in the trainer's memory are one function; so is a full checkpoint."""
+"""An adapter, its merged export and the model in memory are one function; so is a full checkpoint."""
 
 from __future__ import annotations
 
@@ -81,15 +81,24 @@ def test_a_full_checkpoint_is_the_model_in_memory(
     assert len(answers(trained.checkpoint(4), trained, tmp_path)) == 4
 
 
+@pytest.mark.slow  # swift is imported once more
 def test_in_a_program_of_its_own(lab: Any, tmp_path: Path) -> None:
-    """`swift infer --model MERGED`, with the plug-in and nothing else that says what kind of model this is."""
+    """`swift infer --model MERGED`, with the plug-in and nothing else that says what kind of model it is."""
     from swift.pipelines import export_main
 
     trained = lab.train("tuning={tuner: lora, encoder: frozen}", start="random")
     merged = tmp_path / "merged"
-    export_main(["--adapters", str(trained.checkpoint(4)), "--merge_lora", "true", "--output_dir", str(merged)])
+    export_main(
+        ["--adapters", str(trained.checkpoint(4)), "--merge_lora", "true", "--output_dir", str(merged)]
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "swift.cli.main", "infer", *infer_arguments(merged, trained, tmp_path / "answers.jsonl")],
+        [
+            sys.executable,
+            "-m",
+            "swift.cli.main",
+            "infer",
+            *infer_arguments(merged, trained, tmp_path / "answers.jsonl"),
+        ],
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

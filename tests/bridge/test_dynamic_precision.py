@@ -37,7 +37,7 @@ def test_gradient_checkpointing_changes_nothing(lab: Any) -> None:
             assert flags == dict.fromkeys(flags, expected)
             assert len(flags) == 4
         for key in ("loss", "grad_norm", "kl", "reward"):
-            assert losses(twice, key) == pytest.approx(losses(plain, key), rel=1e-4, abs=1e-6), key
+            assert losses(twice, key) == pytest.approx(losses(plain, key), rel=1e-5, abs=1e-6), key
         assert len({round(loss, 6) for loss in losses(plain)}) == 4
 
 

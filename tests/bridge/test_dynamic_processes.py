@@ -21,9 +21,9 @@ TOLERANCE = 1e-4
 RATE = 1e-3
 """Learning rate, and so about what Adam moves a weight in a step; ends may differ by a fifth of it."""
 
-# What is drawn otherwise depends on who draws it. Here it depends on the answer's place in its group and on the
-# distribution itself, so that both ways sample the same, different, answers.
-DRAWING = '''
+# What is drawn otherwise depends on who draws it. Here it depends on the answer's place in its group and on
+# the distribution itself, so that both ways sample the same answers, which differ within a group.
+DRAWING = """
 import torch
 
 
@@ -33,10 +33,10 @@ def draw(probabilities, num_samples, **options):
     uniform = (0.618034 * place + 7 * probabilities.max(-1).values) % 1
     summed = probabilities.cumsum(-1)
     return (summed < uniform[:, None] * summed[:, -1:]).sum(-1, keepdim=True)
-'''
+"""
 WORKER = (
     DRAWING
-    + '''
+    + """
 import json, os, sys
 
 torch.multinomial = draw
@@ -48,11 +48,11 @@ for command, argv, environment in json.load(open(sys.argv[1])):
     from swift import pipelines
 
     {"sft": pipelines.sft_main, "rlhf": pipelines.rlhf_main}[command](argv)
-'''
+"""
 )
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # swift is imported twice more
 def test_two_processes_are_one(
     lab: Any, log_probabilities: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +108,9 @@ def test_two_processes_are_one(
             wanted = pytest.approx([row[key] for row in expected], rel=TOLERANCE, abs=2e-6)
             assert [row[key] for row in found] == wanted, (name, key)
         if name != "taught":
-            assert [row["kl"] for row in found] == pytest.approx(kl(run, log_probabilities), rel=1e-3, abs=2e-6)
+            assert [row["kl"] for row in found] == pytest.approx(
+                kl(run, log_probabilities), rel=1e-3, abs=2e-6
+            )
             assert found[0]["kl"] < 1e-6 < found[1]["kl"]
             assert min(row["reward_std"] for row in found) > 0
             parts = [(folder / f"rewards.rank{rank}.jsonl").read_text() for rank in (0, 1)]

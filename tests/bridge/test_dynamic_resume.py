@@ -1,4 +1,4 @@
-"""A stage that stopped after step 2 of 4 and goes on ends like one that nobody disturbed, to the last digit."""
+"""A stage that stopped after step 2 of 4 and goes on ends like one that nobody disturbed, bit by bit."""
 
 from __future__ import annotations
 
@@ -68,7 +68,10 @@ def test_it_goes_on(lab: Any, tuning: str, start: str) -> None:
     overrides = (f"tuning={tuning}",)
     whole = lab.train(*overrides, start=start)
     plan = stopped(lab, whole, *overrides, start=start, stage="first")
-    check(lab.run(plan, "first", "--resume_from_checkpoint", str(plan.root / "stages/2-first/checkpoint-2")), whole)
+    check(
+        lab.run(plan, "first", "--resume_from_checkpoint", str(plan.root / "stages/2-first/checkpoint-2")),
+        whole,
+    )
 
 
 def test_routers_with_an_optimizer_of_their_own_go_on(lab: Any) -> None:
@@ -76,7 +79,10 @@ def test_routers_with_an_optimizer_of_their_own_go_on(lab: Any) -> None:
     overrides = ("tuning={tuner: lora, router_learning_rate: 0.05, router_weight_decay: 0.1}",)
     whole = lab.train(*overrides, start="random")
     plan = stopped(lab, whole, *overrides, start="random", stage="first")
-    check(lab.run(plan, "first", "--resume_from_checkpoint", str(plan.root / "stages/2-first/checkpoint-2")), whole)
+    check(
+        lab.run(plan, "first", "--resume_from_checkpoint", str(plan.root / "stages/2-first/checkpoint-2")),
+        whole,
+    )
 
 
 def test_a_second_stage_with_an_adapter_for_reference_goes_on(lab: Any) -> None:
@@ -85,4 +91,7 @@ def test_a_second_stage_with_an_adapter_for_reference_goes_on(lab: Any) -> None:
     whole = lab.train(*overrides, start="random", stage="second")
     plan = stopped(lab, whole, *overrides, start="random", stage="second")
     (plan.root / "stages" / "2-first").symlink_to(first.folder)
-    check(lab.run(plan, "second", "--resume_from_checkpoint", str(plan.root / "stages/3-second/checkpoint-2")), whole)
+    check(
+        lab.run(plan, "second", "--resume_from_checkpoint", str(plan.root / "stages/3-second/checkpoint-2")),
+        whole,
+    )

@@ -26,7 +26,8 @@ from skinflow_plugins.models.dynamic.model import make_dynamic
 from skinflow_plugins.testing import check_base_model, perturb_routers
 from skinflow_plugins.vision import FDProjection, Router
 
-FAMILY = pytest.mark.parametrize("name", [family.name for family in FAMILIES])
+NAMES = [family.name for family in FAMILIES]
+FAMILY = pytest.mark.parametrize("name", NAMES)
 PACKED = pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -119,8 +120,7 @@ def test_rows_of_a_batch_are_as_if_alone(
     assert (together - plain).abs().max() > 0.1  # the routers matter
 
 
-@FAMILY
-@pytest.mark.parametrize("router", ["projection", "block"])
+@pytest.mark.parametrize(("name", "router"), [*((name, "projection") for name in NAMES), ("gemma3", "block")])
 def test_images_of_a_row_are_as_if_alone(
     name: str, router: str, stirred: Callable[..., Path], asked: Callable[..., Any], helpers: SimpleNamespace
 ) -> None:
@@ -238,18 +238,18 @@ def test_eager_attention_computes_the_same(
 # Options of a graft
 
 OPTIONS = [
-    {"bands": 1},
-    {"bands": 7, "gates": ["band"]},
-    {"router": "block"},
-    {"router": "block", "projections": ["down"], "gates": ["band", "output"]},
-    {"projections": "up", "reduction": 1},
-    {"frozen_bases": True},
-    {"layers": "quarters"},
+    ("qwen2_5_vl", {"bands": 1}),
+    ("llava", {"bands": 7, "gates": ["band"]}),
+    ("llava", {"router": "block"}),
+    ("qwen2_5_vl", {"router": "block", "projections": ["down"], "gates": ["band", "output"]}),
+    ("qwen2_5_vl", {"projections": "up", "reduction": 1}),
+    ("llava", {"frozen_bases": True}),
+    ("qwen3_vl", {"layers": "quarters"}),
+    ("idefics3", {"router": "block", "layers": [1]}),
 ]
 
 
-@pytest.mark.parametrize("name", ["qwen2_5_vl", "llava"])
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
 def test_options(
     name: str,
     options: dict[str, Any],
@@ -321,12 +321,13 @@ def test_heads_train_from_the_first_step(
             assert value.grad.any() == (not key.endswith(("reduce_weight", "norm_weight"))), key
 
 
-@FAMILY
-@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize(
+    ("name", "reentrant"), [*((name, False) for name in NAMES), ("qwen2_5_vl", True), ("idefics3", True)]
+)
 def test_gradient_checkpointing_changes_nothing(
     name: str, reentrant: bool, stirred: Callable[..., Path], asked: Callable[..., Any]
 ) -> None:
-    """Two forwards over other images before one backward: what a block is told must not be of the later one."""
+    """Two forwards over other images before one backward: no block may take the later ones."""
     model = load(stirred(name)).train()
     calls = []
     for module in model.modules():
@@ -410,8 +411,7 @@ def test_lora_on_all_linears_is_refused(grafts: Mapping[str, Path]) -> None:
         get_peft_model(load(grafts["qwen3_vl"]), LoraConfig(target_modules="all-linear"))
 
 
-@FAMILY
-@pytest.mark.parametrize("router", ["projection", "block"])
+@pytest.mark.parametrize(("name", "router"), [*((name, "projection") for name in NAMES), ("llava", "block")])
 def test_lora_elsewhere_with_routers_in_modules_to_save(
     name: str,
     router: str,

@@ -522,7 +522,7 @@ def test_two_at_once_make_one(base: Path, tmp_path: Path, monkeypatch: pytest.Mo
     [
         ("qwen2_5_vl", {"layers": [3]}, "layers: there is no layer 3; the vision tower has 0 to 2"),
         ("qwen2_5_vl", {"layers": [0, 2]}, "layers: layer 0 attends within windows"),
-        ("qwen2_5_vl", {"layers": [2, 2]}, "layers: layers [2, 2] name one layer twice"),
+        ("qwen2_5_vl", {"layers": [2, 2]}, "layers: found one layer twice: [2, 2]"),
         ("qwen2_5_vl", {"layers": "all"}, "layers are 'all'; expected 'full_attention' or 'quarters', or"),
         ("qwen2_5_vl", {"layers": []}, "layers are []; expected"),
         ("qwen2_5_vl", {"layers": ["2"]}, "layers: "),

@@ -65,12 +65,12 @@ def test_numbers_are_sorted() -> None:
         ([32], "there is no layer 32; the vision tower has 0 to 31"),
         ([-1], "there is no layer -1"),
         ([7, 8], "layer 8 attends within windows .* layers with full attention: 7, 15, 23, 31"),
-        ([7, 7], "name one layer twice"),
-        ("half", "layers are 'half'; expected 'full_attention' or 'quarters', or numbers from 0 to 31"),
-        ([], "layers are "),
-        (["7"], r"layers are \['7'\]; expected"),
-        ([True], r"layers are \[True\]; expected"),
-        ([7.0], r"layers are \[7.0\]; expected"),
+        ([7, 7], "found one layer twice"),
+        ("half", "found 'half'; expected 'full_attention' or 'quarters', or numbers from 0 to 31"),
+        ([], "found \\[\\]"),
+        (["7"], r"found \['7'\]; expected"),
+        ([True], r"found \[True\]; expected"),
+        ([7.0], r"found \[7.0\]; expected"),
     ],
 )
 def test_layers_that_do_not_fit(wanted: Any, message: str) -> None:
