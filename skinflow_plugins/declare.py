@@ -117,7 +117,8 @@ class VisionEncoder(Declared):
     """A vision encoder for `model.vision`: `function(base, out, family, *, options)` writes a checkpoint.
 
     `base` is a folder or a hub id, of the `BaseFamily` `family`; `out` is a folder that does not exist yet.
-    What it returns is printed when it has a `summary()`. The encoder called `base` stands for the model as it is, and is never called.
+    What it returns is printed when it has a `summary()`. The encoder called `base` stands for the model as it
+    is, and is never called.
     """
 
 

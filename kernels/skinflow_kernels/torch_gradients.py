@@ -6,8 +6,6 @@ rows of a slab.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -55,8 +53,11 @@ def weight_gradients(
     if not any(wants):
         return None, None, None, None
     weight, bases, delta, wide = slabs.weight, slabs.bases, slabs.delta, slabs.wide
-    d_weight = weight.new_empty(weight.shape) if wants_weight else None
-    d_bases = bases.new_empty(bases.shape) if wants_bases else None
+    # What an outer product counts in the gradient of the weight, and in that of each basis: (S, up to K + 1).
+    shares = torch.cat(
+        [delta.new_ones((len(delta), int(wants_weight))), delta[:, : len(bases) * wants_bases]], 1
+    )
+    d_parts = weight.new_empty((shares.shape[1], *weight.shape))
     d_delta = delta.new_zeros(delta.shape) if wants_delta else None
     d_out = output_gain.new_empty(output_gain.shape) if output_gain is not None and wants_out else None
     scratch = slabs.scratch(z.dtype)
@@ -65,29 +66,24 @@ def weight_gradients(
         for images, tokens, length in equal_runs(lengths):
             part = dy[tokens].view(-1, length, dy.shape[1])[..., rows]
             torch.bmm(part.mT, z[tokens].view(-1, length, z.shape[1]), out=outer[images])
-        outer = outer.to(wide)
-        gain = None if output_gain is None else output_gain[:, rows].to(wide)
+        # From here on row by row: the output gain weighs rows, and its own gradient is a sum within each.
+        by_row = outer.to(wide).transpose(0, 1)  # (R, S, I)
+        gain = None if output_gain is None else output_gain[:, rows].to(wide).T[:, None]  # (R, 1, S)
         if d_delta is not None or d_out is not None:
-            # Row by row: the output gain weighs rows, and its own gradient is a sum within each.
-            columns = outer.permute(1, 2, 0)  # (R, I, S)
-            on_bases = torch.bmm(bases[:, rows].transpose(0, 1).to(wide), columns)  # (R, K, S)
+            on_bases = torch.bmm(bases[:, rows].transpose(0, 1).to(wide), by_row.mT)  # (R, K, S)
             if d_out is not None:
-                on_weight = torch.bmm(weight[rows, None].to(wide), columns)[:, 0]  # (R, S)
-                d_out[:, rows] = (on_weight + (on_bases * delta.T).sum(1)).T
+                on_weight = torch.bmm(weight[rows, None].to(wide), by_row.mT)  # (R, 1, S)
+                d_out[:, rows] = (on_weight[:, 0] + (on_bases * delta.T).sum(1)).T
             if d_delta is not None:
-                d_delta += (on_bases if gain is None else on_bases * gain.T[:, None]).sum(0).T
-        if gain is not None and (wants_weight or wants_bases):
-            outer.mul_(gain[..., None])
-        if d_weight is not None:
-            _into(d_weight[rows], torch.sum, outer, 0)
-        if d_bases is not None:
-            _into(d_bases[:, rows].flatten(1), torch.mm, delta.T, outer.flatten(1))
+                d_delta += (on_bases if gain is None else on_bases * gain).sum(0).T
+        if wants_weight or wants_bases:
+            share = shares.T.expand(len(by_row), -1, -1) if gain is None else shares.T * gain  # (R, P, S)
+            target = d_parts[:, rows].transpose(0, 1)
+            if target.dtype == wide:
+                torch.bmm(share, by_row, out=target)
+            else:
+                target.copy_(torch.bmm(share, by_row))
+    # A copy, because a gradient that is kept would keep the memory of all parts with it.
+    d_weight = d_parts[0].clone() if wants_weight else None
+    d_bases = d_parts[-len(bases) :] if wants_bases else None
     return d_weight, d_bases, d_delta, d_out
-
-
-def _into(target: Tensor, operation: Callable[..., Tensor], first: Tensor, second: Tensor | int) -> None:
-    """The operation's result written straight into the target, or rounded into it if dtypes differ."""
-    if target.dtype == first.dtype:
-        operation(first, second, out=target)
-    else:
-        target.copy_(operation(first, second))

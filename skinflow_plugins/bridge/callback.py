@@ -1,7 +1,4 @@
-"""Our one callback in swift's trainer: it keeps rewards.jsonl in step and links the last checkpoint.
-
-Of a dynamic encoder it asserts that the routers train, and keeps the bases in step with the weights.
-"""
+"""Our one callback in swift's trainer: it keeps rewards.jsonl in step and links the last checkpoint."""
 
 from __future__ import annotations
 
@@ -14,16 +11,10 @@ from skinflow_plugins.bridge import checkpoints, processes, reward_log, trainabl
 
 
 class SkinflowCallback(TrainerCallback):
-    """Registered as `skinflow`; does nothing to the training itself, but stops one that trains no router."""
-
-    def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if (model := kwargs.get("model")) is not None:
-            trainable.check_precision(model)  # before DeepSpeed casts it
+    """Registered as `skinflow`; does nothing to the training itself."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         processes.check_joined()
-        if (model := kwargs.get("model")) is not None:
-            trainable.check_trainable(model, any_precision=bool(getattr(args, "deepspeed", None)))
         reward_log.forget()
         if state.is_world_process_zero:
             # A fresh start drops everything that an interrupted one left; a resumed one keeps its own steps.
@@ -33,23 +24,14 @@ class SkinflowCallback(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if getattr(args, "sync_ref_model", False):
             # trl mixes the policy into the reference after our on_step_end, past autograd's version counter.
-            _refresh(getattr(self.trainer, "ref_model", None))
-
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        _refresh(kwargs.get("model"))
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        _refresh(kwargs.get("model"))  # for engines that write the weights back after their step
+            reference = getattr(self.trainer, "ref_model", None)
+            if reference is not None:
+                trainable.refresh_bases(reference, frozen=True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         _barrier()
         if state.is_world_process_zero:
             checkpoints.close(Path(args.output_dir), int(state.global_step))
-
-
-def _refresh(model: Any) -> None:
-    if model is not None:
-        trainable.refresh_bases(model)
 
 
 def _barrier() -> None:

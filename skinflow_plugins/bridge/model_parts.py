@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from skinflow_plugins.recipe.tuning import ROUTER
+from skinflow_plugins.models.seam import ROUTER
 
 if TYPE_CHECKING:
     from torch import nn

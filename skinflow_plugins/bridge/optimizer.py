@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from skinflow_plugins.bridge import settings
 from skinflow_plugins.errors import InputError, Problem
-from skinflow_plugins.recipe.tuning import ROUTER
+from skinflow_plugins.models.seam import ROUTER
 
 HEADS = tuple(f"{gate}_{kind}" for gate in ("input", "output", "band") for kind in ("weight", "bias"))
 """Endings of the parameters of a router that do nothing at zero; its other parameters have no such place."""

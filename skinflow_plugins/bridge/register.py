@@ -35,6 +35,7 @@ def register() -> None:
 
     from skinflow_plugins.bridge.callback import SkinflowCallback
     from skinflow_plugins.bridge.checkpoints import keep_module_names
+    from skinflow_plugins.bridge.dynamic_guard import guard_trainers
     from skinflow_plugins.bridge.dynamic_models import register_dynamic_models
     from skinflow_plugins.bridge.optimizer import SkinflowOptimizer
 
@@ -43,6 +44,7 @@ def register() -> None:
     token_ids.read_token_ids_from_tokenizer()
     keep_module_names()
     register_dynamic_models(catalogue())
+    guard_trainers()
     callbacks_map["skinflow"] = SkinflowCallback
     optimizers_map["skinflow"] = SkinflowOptimizer
     stage = settings.current()

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from skinflow_plugins.errors import InputError, Problem
-from skinflow_plugins.recipe.tuning import ROUTER, ROUTER_PARAMETERS
+from skinflow_plugins.models.seam import ROUTER
+from skinflow_plugins.recipe.tuning import ROUTER_PARAMETERS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,16 +43,17 @@ def check_precision(model: nn.Module) -> None:
         raise InputError(problems)
 
 
-def refresh_bases(model: nn.Module) -> None:
-    """Make every dynamic projection derive its bases from its weight anew.
+def refresh_bases(model: nn.Module, *, frozen: bool = False) -> None:
+    """Make every dynamic projection whose weight trains derive its bases anew; with `frozen`, every one.
 
-    They are computed again when autograd's version counter says that the weight has changed. DeepSpeed writes
-    past that counter.
+    A projection sees most changes of its weight by itself. DeepSpeed's engine writes weights back in ways
+    that it does not see.
     """
     model = unwrapped(model)
     if is_dynamic(model):
         for _, projection in _projections(model):
-            projection.refresh()
+            if frozen or projection.weight.requires_grad:
+                projection.refresh()
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

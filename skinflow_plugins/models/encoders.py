@@ -30,6 +30,7 @@ def dve(
     reduction: int = 16,
     frozen_bases: bool = False,
     link: Literal["symlink", "hardlink", "copy"] = "symlink",
+    seed: int = 0,
 ) -> GraftReport:
     """The dynamic vision encoder of the SkinFlow paper (arXiv 2601.09136): MLP weights mixed per image.
 
@@ -39,7 +40,7 @@ def dve(
     besides bands: input and output channels. `router` is one for each projection, or one for each block.
     `reduction` narrows the router's hidden layer. With `frozen_bases` bands are those of the base model's
     weights for good; otherwise they follow the weights as these train. `link` is how the new checkpoint holds
-    the base's weights.
+    the base's weights. `seed`, by default the recipe's, is for the routers' first layers.
     """
     from skinflow_plugins.models.graft import graft
 
@@ -54,5 +55,6 @@ def dve(
         reduction=reduction,
         frozen_bases=frozen_bases,
         link=link,
+        seed=seed,
         family=family,
     )

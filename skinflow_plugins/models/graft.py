@@ -20,12 +20,12 @@ from skinflow_plugins.models.base_folder import base_folder
 from skinflow_plugins.models.base_weights import BaseWeights, Linear
 from skinflow_plugins.models.dynamic.checkpoint import check
 from skinflow_plugins.models.dynamic.family import dynamic_family, is_dynamic
-from skinflow_plugins.models.dynamic.model import ROUTER
 from skinflow_plugins.models.dynamic.settings import DynamicSettings
 from skinflow_plugins.models.families import FAMILIES, BaseFamily, family_of
 from skinflow_plugins.models.graft_files import Link, check_output, write_folder
 from skinflow_plugins.models.graft_report import GraftReport, ReplacedProjection
 from skinflow_plugins.models.json_files import read_object
+from skinflow_plugins.models.seam import ROUTER
 from skinflow_plugins.vision import GATES, Router
 
 T = TypeVar("T")
@@ -235,7 +235,8 @@ def _width(block: Mapping[str, Linear]) -> int:
 
 
 def _tensors(key: str, router: Router) -> dict[str, Tensor]:
-    return {f"{key}.{ROUTER}.{name}": value.detach() for name, value in router.named_parameters()}
+    # Zeros, ones and random numbers: half the file in bfloat16, and loaded into float32 as all routers are.
+    return {f"{key}.{ROUTER}.{name}": value.detach().bfloat16() for name, value in router.named_parameters()}
 
 
 def _count(tensors: Mapping[str, Tensor]) -> int:

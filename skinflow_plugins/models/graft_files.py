@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skinflow_plugins.errors import InputError, Problem
 from skinflow_plugins.models.base_weights import INDEX, BaseWeights
-from skinflow_plugins.models.dynamic.checkpoint import MANIFEST, MANIFEST_FORMAT, ROUTERS
+from skinflow_plugins.models.dynamic.checkpoint import MANIFEST, MANIFEST_FORMAT, ROUTERS, fingerprint
 
 Link = Literal["symlink", "hardlink", "copy"]
 
@@ -77,6 +77,8 @@ def write_folder(
         for path in sorted(base.iterdir()):
             if path.is_file() and not path.name.endswith(_NOT_COPIED) and path.name != "config.json":
                 shutil.copy(path, partial / path.name)
+            elif path.is_dir() and path.name == "additional_chat_templates":
+                shutil.copytree(path, partial / path.name)
         names = {
             # A name of our own: transformers removes `model-*-of-*` files that it did not write itself.
             file: f"base-{number:05}-of-{len(weights.files):05}.safetensors"
@@ -89,10 +91,10 @@ def write_folder(
             tensors, ROUTERS
         )
         files = {
-            name: {"source": str((base / file).resolve()), "bytes": (base / file).stat().st_size}
+            name: {"source": str((base / file).resolve()), "fingerprint": fingerprint(base / file)}
             for file, name in names.items()
         }
-        linked = sum(each["bytes"] for each in files.values())  # type: ignore[misc]
+        linked = sum((base / file).stat().st_size for file in names)
         total = linked + (partial / ROUTERS).stat().st_size
         _write_json(partial / INDEX, {"metadata": {"total_size": total}, "weight_map": index})
         _write_json(

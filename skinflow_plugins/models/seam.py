@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+ROUTER = "dve_router"
+"""The name of every router module, and so a part of the name of every router parameter."""
+
 LAYER_NAMES = ("full_attention", "quarters")
 """What `layers` may say instead of numbers."""
 
@@ -102,9 +105,7 @@ class VisionSeam:
         unknown = [name for name in names if name not in known]
         if unknown or not names:
             found = ", ".join(map(repr, unknown)) or "none"
-            raise ValueError(
-                f"found {found}; this vision tower has {', '.join(known)} (or: all)"
-            )
+            raise ValueError(f"found {found}; this vision tower has {', '.join(known)} (or: all)")
         return tuple(name for name in known if name in names)
 
 

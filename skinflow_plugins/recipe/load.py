@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skinflow_plugins.declare import Declared
+from skinflow_plugins.declare import Declared, VisionEncoder
 from skinflow_plugins.errors import InputError, Problem, nearest
 from skinflow_plugins.options import fits
 from skinflow_plugins.recipe import lines, shape
@@ -103,7 +103,8 @@ def load(
 
 
 def filled_options(recipe: Recipe, declared: Declared, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a plug-in with what the recipe says for all: `taxonomy`, and `fields` from `captions`.
+    """The options of a plug-in with what the recipe says for all: `taxonomy`, and `fields` from `captions`;
+    for a vision encoder, `seed`.
 
     An option called `fields` gets the caption fields with their values where it takes a mapping, else their
     names.
@@ -117,6 +118,8 @@ def filled_options(recipe: Recipe, declared: Declared, given: Mapping[str, Any])
         elif option.name == "fields" and recipe.captions:
             fields = {name: list(values) for name, values in recipe.captions.items()}
             filled["fields"] = fields if fits(fields, option.annotation) else list(fields)
+        elif option.name == "seed" and isinstance(declared, VisionEncoder):
+            filled["seed"] = recipe.seed
     return filled
 
 

@@ -223,6 +223,11 @@ def _notes(recipe: Recipe) -> tuple[str, ...]:
         notes.append(
             f"model.vision.encoder: {recipe.model.vision.encoder} changes the model; `run` grafts it first"
         )
+        if recipe.rollouts.engine == "vllm":
+            notes.append(
+                "rollouts.engine: vllm does not know the dynamic encoder in this release, and `run` refuses "
+                "it: use rollouts.engine=transformers"
+            )
     if recipe.model.options and not recipe.model.base.startswith(TINY):
         notes.append("model.options belong to tiny models and are not used with this base")
     if recipe.launch.processes > 1:

@@ -10,12 +10,10 @@ from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
 
+from skinflow_plugins.models.seam import ROUTER
 from skinflow_plugins.recipe import lines, swift_arguments
 from skinflow_plugins.recipe.defaults import Explained
 from skinflow_plugins.recipe.schema import Recipe, Stage, Tuning
-
-ROUTER = "dve_router"
-"""The name of every router module of a dynamic encoder."""
 
 ROUTER_PARAMETERS = r"\.dve_router\."
 OPTIMIZER = "skinflow"

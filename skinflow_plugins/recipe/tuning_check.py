@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from skinflow_plugins.models.families import BaseFamily
+from skinflow_plugins.models.seam import ROUTER
 from skinflow_plugins.recipe import lines, tuning
 from skinflow_plugins.recipe.dynamic_paths import projection_paths, router_parameters
 from skinflow_plugins.recipe.schema import Recipe, Tuning
@@ -95,7 +96,7 @@ def _routers_train(recipe: Recipe, number: int, given: Mapping[str, Any]) -> Ite
             yield here, f"found {expression!r}, which is no regular expression: {error}", ""
             return
         if not matches and "router" in str(expression):
-            message = f"found {expression!r}, which matches no router: they are called {tuning.ROUTER!r}"
+            message = f"found {expression!r}, which matches no router: they are called {ROUTER!r}"
             hint = f"leave it out and write {_FROZEN}, or write '{tuning.ROUTER_PARAMETERS}'"
             yield here, message, hint
             return
@@ -117,9 +118,9 @@ def _routers_are_saved(recipe: Recipe, number: int, given: Mapping[str, Any]) ->
         message = "LoRA alone would freeze the routers of the dynamic encoder, silently"
         hint = "leave it out and write tuning: {tuner: lora}, which keeps them trained"
         yield tuning.where(recipe, number, "tuner_type", "tuner"), message, hint
-    elif tuning.ROUTER not in saved:
-        right = ", ".join([*(each for each in saved if "router" not in each), tuning.ROUTER])
-        message = f"found {given[name]!r}, without {tuning.ROUTER!r}: the routers would be frozen, silently"
+    elif ROUTER not in saved:
+        right = ", ".join([*(each for each in saved if "router" not in each), ROUTER])
+        message = f"found {given[name]!r}, without {ROUTER!r}: the routers would be frozen, silently"
         hint = f"write {name}: [{right}]; PEFT compares endings of names and knows no patterns"
         yield tuning.where(recipe, number, name, "tuner"), message, hint
 

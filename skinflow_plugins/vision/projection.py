@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from skinflow_kernels import (
     band_thresholds,
@@ -142,14 +143,16 @@ class FDProjection(nn.Linear):
     def bases(self) -> Tensor:
         """P_k W for every band, (K, O, I), without a graph; computed again only when the weight has changed.
 
-        Changes are seen through the weight's storage and autograd's version counter. Code that writes to
-        `weight.data` goes past that counter and must call `refresh`.
+        Changes are seen through the weight's storage, autograd's version counter and, because fused
+        optimizers go past that counter, every step of any optimizer. Code that writes to `weight.data`
+        otherwise must call `refresh`.
         """
         source = self.weight if self.base_weight is None else self.base_weight
         version = 0 if source.is_inference() else source._version
         # The weak reference keeps no memory, but its address: a later weight cannot be taken for this one.
         storage = StorageWeakRef(source.untyped_storage())
-        state = (storage, source.data_ptr(), version, source.dtype, source.device)
+        steps = _Steps.taken if source.requires_grad else 0
+        state = (storage, source.data_ptr(), version, steps, source.dtype, source.device)
         if self._bases is None or self._bases_of != state:
             # The first forward may be a generation: a tensor made in inference mode cannot be trained with.
             with torch.inference_mode(False), torch.no_grad():
@@ -160,6 +163,11 @@ class FDProjection(nn.Linear):
     def refresh(self) -> None:
         """Forget the bases, so that the next forward derives them from the weight."""
         self._bases, self._bases_of = None, ()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self.refresh()  # moved to another device, the module would keep them on the old one
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _connected_bases(self) -> Tensor:
         """The bases; while the weight is trained, as a function of it."""
@@ -175,6 +183,19 @@ class FDProjection(nn.Linear):
     def extra_repr(self) -> str:
         """What torch prints of the module."""
         return f"{super().extra_repr()}, bands={self.bands}" + (", frozen_bases" if self.frozen_bases else "")
+
+
+class _Steps:
+    """How many optimizer steps this process has taken."""
+
+    taken = 0
+
+
+def _count_step(*_: Any) -> None:
+    _Steps.taken += 1
+
+
+register_optimizer_step_post_hook(_count_step)
 
 
 def image_means(x: Tensor, segments: Tensor | None = None, keep: Tensor | None = None) -> Tensor:

@@ -60,9 +60,11 @@ def check(resumed: Any, whole: Any) -> None:
         ("{tuner: full, encoder: trained}", "random"),
         ("{tuner: lora, encoder: trained}", "random"),
         ("{tuner: routers, encoder: frozen}", "random"),
+        ("{tuner: full, encoder: frozen}", "random"),
+        ("{tuner: routers, encoder: trained}", "random"),
         ("{tuner: full, encoder: trained}", "plain"),  # whose resume is broken in transformers
     ],
-    ids=["full", "lora", "routers", "base model"],
+    ids=["full", "lora", "routers", "encoder frozen", "encoder alone", "base model"],
 )
 def test_it_goes_on(lab: Any, tuning: str, start: str) -> None:
     overrides = (f"tuning={tuning}",)

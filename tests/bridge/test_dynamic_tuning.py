@@ -152,6 +152,22 @@ def test_routers_that_would_stay_frozen_stop_the_training(
     assert not list(plan.folder(plan.stages[1]).glob("checkpoint-*"))
 
 
+def test_a_command_without_our_callback_is_guarded_too(lab: Any) -> None:
+    """`swift rlhf --external_plugins ...` typed by hand, with swift's own defaults for what is trained."""
+    from skinflow_plugins.bridge.launch import launch
+    from skinflow_plugins.bridge.swift_yaml import arguments_of
+    from skinflow_plugins.errors import InputError
+
+    plan = lab.plan("tuning={tuner: lora, encoder: frozen}")
+    stage = plan.stages[1]
+    argv = arguments_of(stage)
+    for name in ("--callbacks", "--modules_to_save"):
+        place = argv.index(name)
+        del argv[place : place + 2]
+    with lab.reward(), pytest.raises(InputError, match="3 of 3 routers would stay frozen"):
+        launch(plan.recipe.launch, stage.command, argv, stage.environment, what="by hand")
+
+
 def test_the_reward_is_nobody_elses(lab: Any, read: Callable[..., Any]) -> None:
     """The third party's reward of these tests is gone when they are done with it."""
     with lab.reward():

@@ -216,6 +216,7 @@ def test_bases_follow_weights_that_were_changed_unseen(wrap: bool) -> None:
     model = Model()
     projection: FDProjection = model.visual.blocks[1].mlp.gate_proj
     outer = adapted(model, LLM, ["dve_router"]) if wrap else model
+    projection.weight.requires_grad_(True)  # frozen by PEFT
     before = projection.bases().clone()
     projection.weight.data.mul_(2)  # past autograd's version counter, as DeepSpeed does it
     assert torch.equal(projection.bases(), before)
@@ -223,38 +224,62 @@ def test_bases_follow_weights_that_were_changed_unseen(wrap: bool) -> None:
     assert torch.allclose(projection.bases(), 2 * before)
 
 
-def test_the_callback_asks_and_refreshes(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    from skinflow_plugins.bridge import callback as module
-
-    monkeypatch.setattr(module.reward_log, "forget", lambda: None)
-    reference = Model()
-    called = module.SkinflowCallback(SimpleNamespace(), SimpleNamespace(ref_model=reference))
-    plain = SimpleNamespace(output_dir=str(tmp_path), deepspeed=None, sync_ref_model=True)
-    state = SimpleNamespace(is_world_process_zero=True, global_step=0)
+def test_bases_of_frozen_weights_are_kept() -> None:
     model = Model()
-    called.on_init_end(plain, state, None, model=model)
-    called.on_train_begin(plain, state, None, model=model)
+    projection: FDProjection = model.visual.blocks[1].mlp.gate_proj
+    projection.weight.requires_grad_(False)
+    kept = projection.bases()
+    refresh_bases(model)
+    assert projection.bases() is kept
+    refresh_bases(model, frozen=True)
+    assert projection.bases() is not kept
+
+
+def test_the_guard_asks_and_refreshes() -> None:
+    from skinflow_plugins.bridge.dynamic_guard import DynamicGuard
+
+    called, model = DynamicGuard(), Model()
+    plain = SimpleNamespace(deepspeed=None)
+    called.on_init_end(plain, None, None, model=model)
+    called.on_train_begin(plain, None, None, model=model)
 
     frozen = copy.deepcopy(model)
     frozen.visual.requires_grad_(False)
     with pytest.raises(InputError, match="2 of 2 routers"):
-        called.on_train_begin(plain, state, None, model=frozen)
+        called.on_train_begin(plain, None, None, model=frozen)
     cast = Model().bfloat16()
     for event in (called.on_init_end, called.on_train_begin):
         with pytest.raises(InputError, match="not float32"):
-            event(plain, state, None, model=cast)
+            event(plain, None, None, model=cast)
     # DeepSpeed has cast the model by the time when training begins.
-    called.on_train_begin(
-        SimpleNamespace(**{**vars(plain), "deepspeed": {"bf16": {}}}), state, None, model=cast
-    )
+    called.on_train_begin(SimpleNamespace(deepspeed={"bf16": {}}), None, None, model=cast)
 
-    for event, about in (
-        (called.on_optimizer_step, model),
-        (called.on_step_end, model),
-        (called.on_step_begin, reference),
-    ):
-        projection = about.visual.blocks[1].mlp.down_proj
+    for event in (called.on_optimizer_step, called.on_step_end):
+        projection = model.visual.blocks[1].mlp.down_proj
         before = projection.bases().clone()
         projection.weight.data.mul_(2)
-        event(plain, state, None, model=model)
+        event(plain, None, None, model=model)
         assert torch.allclose(projection.bases(), 2 * before)
+
+
+def test_the_guard_stands_in_every_trainer_once() -> None:
+    from transformers import trainer
+
+    from skinflow_plugins.bridge.dynamic_guard import DynamicGuard, guard_trainers
+
+    guard_trainers()
+    guard_trainers()
+    assert trainer.DEFAULT_CALLBACKS.count(DynamicGuard) == 1
+
+
+def test_the_callback_refreshes_a_reference_that_follows_the_policy() -> None:
+    from skinflow_plugins.bridge.callback import SkinflowCallback
+
+    reference = Model()
+    reference.requires_grad_(False)
+    called = SkinflowCallback(SimpleNamespace(), SimpleNamespace(ref_model=reference))
+    projection = reference.visual.blocks[1].mlp.down_proj
+    before = projection.bases().clone()
+    projection.weight.data.mul_(2)
+    called.on_step_begin(SimpleNamespace(sync_ref_model=True), None, None)
+    assert torch.allclose(projection.bases(), 2 * before)

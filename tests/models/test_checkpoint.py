@@ -80,6 +80,14 @@ def test_the_weight_of_a_projection_is_missing_in_a_saved_checkpoint(folder: Pat
     )
 
 
+def test_routers_without_a_place_are_no_small_matter(folder: Path) -> None:
+    """transformers would leave them out with a warning."""
+    change_config(folder, lambda config: config["dve"].update(projections=["up"]))
+    found = refusal(folder)
+    assert "holds 16 tensors without a place among its dynamic projections" in found
+    assert "gate_proj.dve_router" in found or "down_proj.dve_router" in found
+
+
 def test_frozen_bases_are_missing(stirred: Callable[..., Path], tmp_path: Path) -> None:
     load(stirred("llava", frozen_bases=True)).save_pretrained(tmp_path / "saved")
     tensors = load_file(tmp_path / "saved" / SINGLE)

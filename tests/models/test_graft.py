@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -259,8 +258,18 @@ def test_a_shard_is_gone_or_another(base: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load(tmp_path / "out")
     assert "base-00002-of-00003.safetensors is missing" in str(caught.value)
-    assert re.search(r"base-00003-of-00003.safetensors has \d+ bytes and had \d+ when", str(caught.value))
+    assert "base-00003-of-00003.safetensors is not what it was when it was grafted" in str(caught.value)
     assert len(caught.value.problems) == 2
+
+
+def test_the_base_was_trained_since(base: Path, tmp_path: Path) -> None:
+    graft(base, tmp_path / "out")
+    file = base / "model.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        tensors = {key: 1.5 * opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    save_file(tensors, file, metadata={"format": "pt"})  # of the same size
+    with pytest.raises(InputError, match="the base has changed"):
+        load(tmp_path / "out")
 
 
 @LINKS
@@ -654,11 +663,12 @@ def test_a_base_of_16_gb(base: Path, tmp_path: Path) -> None:
         sparse(base / name, shapes)
         index |= dict.fromkeys(shapes, name)
     (base / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    (base / "vocab.json").write_bytes(bytes(11_500_000))  # as large as the real tokenizer's files together
     assert sum(path.stat().st_size for path in base.glob("*.safetensors")) > 16e9
 
     started = time.process_time()
     report = graft(base, tmp_path / "out")
-    print(f"\n{report.summary()}\n{time.process_time() - started:.1f} s of the processor")
+    assert time.process_time() - started < 10  # of the processor, whatever else the machine does
     assert report.linked_bytes > 16e9
     assert report.new_bytes < 50e6
     assert [each.layer for each in report.projections] == sorted(full * 3)

@@ -317,9 +317,12 @@ def test_bases_are_kept_between_forwards() -> None:
     assert made.bases() is first
 
 
-def test_bases_follow_an_optimizer() -> None:
+@pytest.mark.parametrize(
+    "fused", [False, True]
+)  # transformers' default is fused, and past autograd's counter
+def test_bases_follow_an_optimizer(fused: bool) -> None:
     made = projection()
-    optimizer = torch.optim.AdamW(made.parameters(), lr=0.1)
+    optimizer = torch.optim.AdamW(made.parameters(), lr=0.1, fused=fused)
     for _ in range(2):
         optimizer.zero_grad()
         made(*tokens(5, 9)).square().sum().backward()
@@ -496,3 +499,10 @@ def test_gains_of_a_shared_router_are_given() -> None:
 def test_its_text() -> None:
     assert "bands=4" in repr(projection())
     assert "frozen_bases" in repr(projection(frozen_bases=True))
+
+
+def test_moving_drops_the_bases() -> None:
+    made = projection()
+    made(*tokens(5, 9))
+    made.double()
+    assert made._bases is None

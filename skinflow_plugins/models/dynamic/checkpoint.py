@@ -6,6 +6,7 @@ save into folders and move them; whoever opens one must get the newest weights, 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 ROUTERS = "dve.safetensors"
 MANIFEST_FORMAT = 1
+_BLOCKS, _BLOCK = 64, 4096
 
 
 def manifest(folder: Path) -> Mapping[str, Any] | None:
@@ -62,36 +64,48 @@ def check(folder: Path) -> None:
                     "(with --link copy the folder stands alone)"
                 )
             problems.append(Problem(message, where=str(folder), hint=hint))
-        elif name in files and path.stat().st_size != files[name]["bytes"]:
-            found, expected = path.stat().st_size, files[name]["bytes"]
-            problems.append(
-                Problem(
-                    f"{name} has {found} bytes and had {expected} when it was grafted: the base has changed",
-                    where=str(folder),
-                    hint="graft the new base into a new folder",
-                )
-            )
+        elif name in files and (found := fingerprint(path)) != files[name]["fingerprint"]:
+            message = f"{name} is not what it was when it was grafted: the base has changed"
+            hint = f"graft the new base into a new folder ({files[name]['fingerprint']}, now {found})"
+            problems.append(Problem(message, where=str(folder), hint=hint))
     if problems:
         raise InputError(problems)
 
 
-def stale_weights(folder: Path) -> dict[str, int]:
-    """The weight files of an existing checkpoint in `folder`, with their times, before another is written."""
+def fingerprint(path: Path) -> str:
+    """The size of a file and a digest of 64 blocks spread over it, its header's first among them.
+
+    A base that was trained or converted since differs in every block; 16 GB take no longer than 16 MB.
+    """
+    size = path.stat().st_size
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        for number in range(_BLOCKS):
+            file.seek(number * max(size - _BLOCK, 0) // (_BLOCKS - 1))
+            found.update(file.read(_BLOCK))
+    return f"{size}-{found.hexdigest()[:16]}"
+
+
+def stale_weights(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """The weight files of an existing checkpoint in `folder`, with time, inode and size, before a new one."""
     names = {SINGLE, INDEX, ROUTERS, *weight_files(folder)}
     if graft := (manifest(folder) if folder.is_dir() else None):
         names |= {MANIFEST, *graft["files"]}
     paths = (folder / name for name in sorted(names))
-    return {path.name: path.lstat().st_mtime_ns for path in paths if path.is_symlink() or path.exists()}
+    stats = {path.name: path.lstat() for path in paths if path.is_symlink() or path.exists()}
+    return {name: (stat.st_mtime_ns, stat.st_ino, stat.st_size) for name, stat in stats.items()}
 
 
-def remove_stale(folder: Path, before: Mapping[str, int]) -> None:
+def remove_stale(folder: Path, before: Mapping[str, tuple[int, int, int]]) -> None:
     """Remove files that stood in `folder` before weights were written there and were not written anew.
 
     Only links of ours and files that the old index named are concerned. A link goes, what it points to stays.
     """
     now = stale_weights(folder)
-    if not any(name in now and now[name] != before.get(name) for name in (SINGLE, INDEX)):
+    new = [name for name in (SINGLE, INDEX) if name in now and now[name] != before.get(name)]
+    if not new:
         return  # no weights were written: an adapter, or another process's part
-    for name, time in before.items():
-        if now.get(name) == time:
+    kept = {*new, *(weight_files(folder) if INDEX in new else ())}
+    for name, stat in before.items():
+        if now.get(name) == stat and name not in kept:
             (folder / name).unlink()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,10 +15,10 @@ from skinflow_plugins.models.dynamic.blocks import block_class
 from skinflow_plugins.models.dynamic.mlp import DynamicMLP
 from skinflow_plugins.models.dynamic.settings import DynamicSettings
 from skinflow_plugins.models.families import BaseFamily
+from skinflow_plugins.models.seam import ROUTER
 from skinflow_plugins.vision import FDProjection, Router
 
-ROUTER = "dve_router"
-"""The name of every router module, and so a part of the name of every router parameter."""
+BASE_WEIGHT = ".base_weight"
 
 
 class DynamicModel:
@@ -36,29 +36,38 @@ class DynamicModel:
 
     @classmethod
     def from_pretrained(
-        cls, source: Any, *arguments: Any, output_loading_info: bool = False, **keywords: Any
+        cls,
+        pretrained_model_name_or_path: Any,
+        *arguments: Any,
+        output_loading_info: bool = False,
+        **keywords: Any,
     ) -> Any:
         """The model of a checkpoint, as in transformers; but incomplete or ambiguous weights are an error.
 
         Raises `InputError` when the folder holds two sets of weights, when a grafted folder was moved away
-        from its base, and when a tensor of a dynamic projection is missing: transformers would warn and go on
-        with whatever the memory held.
+        from its base, and when a tensor of a dynamic projection is missing or has no place in the model:
+        transformers would warn and go on, with whatever the memory held or without the tensor.
         """
+        source = pretrained_model_name_or_path
         if source is not None and Path(source).is_dir():
-            checkpoint.check(Path(source))
+            checkpoint.check(Path(source, keywords.get("subfolder") or ""))
         loading: Any = super().from_pretrained  # type: ignore[misc]
         model, info = loading(source, *arguments, output_loading_info=True, **keywords)
         wanted = {f"{name}.{key}" for name, module in dynamic_modules(model) for key in module.state_dict()}
         missing = sorted(wanted & set(info["missing_keys"]))
-        if missing:
-            shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-            raise InputError(
-                Problem(
-                    f"the checkpoint lacks {len(missing)} tensors of its dynamic projections: {shown}",
-                    where=str(source),
-                    hint="another program cut or renamed it; take the original, or graft its base anew",
-                )
+        ours = (f".{ROUTER}.", BASE_WEIGHT)
+        homeless = sorted(key for key in info["unexpected_keys"] if any(part in key for part in ours))
+        hint = "another program cut or renamed it; take the original, or graft its base anew"
+        problems = [
+            Problem(f"the checkpoint {verb} dynamic projections: {_some(keys)}", str(source), hint=hint)
+            for verb, keys in (
+                (f"lacks {len(missing)} tensors of its", missing),
+                (f"holds {len(homeless)} tensors without a place among its", homeless),
             )
+            if keys
+        ]
+        if problems:
+            raise InputError(problems)
         return (model, info) if output_loading_info else model
 
     def save_pretrained(
@@ -72,7 +81,7 @@ class DynamicModel:
         before = checkpoint.stale_weights(folder)
         saving: Any = super().save_pretrained  # type: ignore[misc]
         saving(save_directory, *arguments, save_original_format=save_original_format, **keywords)
-        if keywords.get("is_main_process", True):
+        if arguments[0] if arguments else keywords.get("is_main_process", True):
             checkpoint.remove_stale(folder, before)
 
 
@@ -117,3 +126,8 @@ def dynamic_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         of_block = isinstance(module, Router) and not isinstance(above, FDProjection)
         if of_block or isinstance(module, FDProjection):
             yield name, module
+
+
+def _some(keys: Sequence[str]) -> str:
+    rest = len(keys) - 4
+    return ", ".join(keys[:4]) + (f" and {rest} more" if rest > 0 else "")
