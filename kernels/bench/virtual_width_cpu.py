@@ -5,8 +5,8 @@
 All rows of a shape are timed in one process, in turn, in alternating order, so that a change in the speed of
 the machine meets all of them. A row's ratio is the median, over repetitions, of its time to nn.Linear's in
 the same repetition. With one thread, time is CPU time of the process: other work on the machine disturbs it
-less. Gates and amplitudes are given; only `published` computes its own, which takes about a hundredth of
-nn.Linear.
+less. Gates and amplitudes are given in the rows `virtual width` and `definition`; the module and `published`
+compute their own.
 
 To measure something else, such as a module, add a line to ROWS: a function that takes a Case and gives the
 function that is timed, and the nn.Linear row that its ratio is to.
@@ -164,6 +164,22 @@ def rebuild(case: Case) -> Timed:
     return lambda: split_bands(case.weight.detach(), case.thresholds)
 
 
+def module(case: Case, trained: bool) -> Timed:
+    """The whole module with its router, without a gradient or with those of x and every parameter."""
+    from skinflow_plugins.vision import FDProjection
+
+    linear = torch.nn.Linear(case.columns, case.rows)
+    projection = FDProjection.from_linear(linear, BANDS, thresholds=case.thresholds)
+    for parameter in projection.parameters():
+        if parameter is not linear.weight:  # the heads start at zero
+            torch.nn.init.normal_(parameter, std=0.05)
+
+    def both() -> object:
+        return _gradients(case, projection(case.x, case.segments), case.x, *projection.parameters())
+
+    return both if trained else torch.no_grad()(lambda: projection(case.x, case.segments))
+
+
 FORWARD, TRAINED = "linear, forward", "linear, forward and backward"
 # Name of a row: what is timed, and the row that its ratio is to.
 ROWS: dict[str, tuple[Callable[[Case], Timed], str]] = {
@@ -172,6 +188,8 @@ ROWS: dict[str, tuple[Callable[[Case], Timed], str]] = {
     "virtual width, forward": (virtual_width_forward, FORWARD),
     "virtual width, forward and backward, weight frozen": (virtual_width_frozen, TRAINED),
     "virtual width, forward and backward": (virtual_width_trained, TRAINED),
+    "module with router, forward": (lambda case: module(case, False), FORWARD),
+    "module with router, forward and backward": (lambda case: module(case, True), TRAINED),
     "definition, forward": (reference_forward, FORWARD),
     "definition, forward and backward": (reference_trained, TRAINED),
     "published, forward": (lambda case: published(case, False), FORWARD),

@@ -31,11 +31,11 @@ def settings(folder: Path) -> Mapping[str, Any]:
     return {"model_type": config["model_type"], **config["dve"]}
 
 
-def test_the_options_are_those_of_the_encoder_and_two_more() -> None:
+def test_the_options_are_those_of_the_encoder_and_the_family() -> None:
     arguments = vars(parser.parse(["graft", "BASE", "OUT"]))
     ours = {name: arguments[name] for name in arguments if name not in ("version", "verb", "parser", "do")}
     assert (ours.pop("base"), ours.pop("out")) == ("BASE", Path("OUT"))
-    assert (ours.pop("seed"), ours.pop("family")) == (0, None)
+    assert ours.pop("family") is None
     encoder = {each.name: each for each in catalogue().get("vision_encoders", "dve").options}
     assert ours == {name: option.default for name, option in encoder.items()}
 
@@ -105,11 +105,11 @@ def test_every_option_reaches_the_checkpoint(skinflow: Skinflow, tiny: Path) -> 
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        (["--layers", "7,x"], ["layers are '7,x'"]),
+        (["--layers", "7,x"], ["layers: found '7,x'"]),
         (["--layers", "2"], ["nobody reads what layer 2 gives"]),
         (
             ["--layers", "half", "--projections", "gate,up", "--gates", "input", "--reduction", "0"],
-            ["layers are 'half'", "found 'gate'", "found ['input']", "expected 1 or more"],
+            ["layers: found 'half'", "found 'gate'", "found ['input']", "expected 1 or more"],
         ),
     ],
 )

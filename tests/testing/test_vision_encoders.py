@@ -47,6 +47,7 @@ def other_weights(base: Path, out: Path, family: BaseFamily) -> None:
     weights = out / "base-00001-of-00001.safetensors"
     tensors = {key: 1.5 * value for key, value in load_file(weights).items()}
     save_file(tensors, weights, metadata={"format": "pt"})
+    (out / "graft.json").unlink()  # which would tell
 
 
 @vision_encoder("incomplete")
