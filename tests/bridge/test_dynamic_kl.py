@@ -66,8 +66,10 @@ def test_from_a_fresh_graft(lab: Any, log_probabilities: Callable[..., Any], tun
 @pytest.mark.parametrize("tuning", [TUNINGS[0], TUNINGS[2], TUNINGS[5]])
 def test_of_a_second_stage(lab: Any, log_probabilities: Callable[..., Any], tuning: str) -> None:
     """The reference is what the first stage left: its checkpoint, or its adapter with its routers."""
-    first = lab.train(f"tuning={tuning}", start="random")
-    second = lab.train(f"tuning={tuning}", start="random", stage="second")
+    # Full steps of 1e-2 may leave a model of empty answers, at which swift's GRPO fails (no labels in a row).
+    overrides = (f"tuning={tuning}", *(["swift.learning_rate=3.0e-3"] if "full" in tuning else []))
+    first = lab.train(*overrides, start="random")
+    second = lab.train(*overrides, start="random", stage="second")
     check(second, log_probabilities)
 
     forward = second.forwards[0]
