@@ -127,7 +127,7 @@ def test_swift_trains_with_it_and_no_recipe(
 ) -> None:
     folder = tmp_path / "run"
     small = ["data.train=8", "data.validation=2", "data.test=2", "stages.diagnosis.swift.max_steps=2"]
-    assert skinflow("plan", "quickstart", "-o", folder, *small).code == 0
+    assert skinflow("plan", "quickstart", "-o", folder, "model.vision.encoder=base", *small).code == 0
     arguments = [
         *("--rlhf_type", "grpo", "--reward_funcs", "hedging", "ranked_diagnosis"),
         *("--model", str(folder / "base"), "--model_type", "qwen2_5_vl", "--template", "qwen2_5_vl"),
