@@ -19,6 +19,16 @@ from skinflow_plugins.models import FAMILIES, build_tiny, graft
 SMALL = {"width": 64, "depth": 3}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def as_transformers_saves() -> None:
+    """transformers' own `save_pretrained`: once swift was met in this process, ours writes new names."""
+    from transformers import PreTrainedModel
+
+    PreTrainedModel.save_pretrained = getattr(
+        PreTrainedModel.save_pretrained, "__wrapped__", PreTrainedModel.save_pretrained
+    )
+
+
 @pytest.fixture(scope="session")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny base of every family."""
