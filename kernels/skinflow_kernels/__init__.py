@@ -3,7 +3,7 @@
 Knows torch, and nothing else of this project.
 """
 
-from skinflow_kernels.bands import BAND_FORMAT, band_thresholds
+from skinflow_kernels.bands import band_thresholds
 from skinflow_kernels.dispatch import backends
 from skinflow_kernels.projections import follow_weight, join_bands, split_bands
 from skinflow_kernels.reference import virtual_width_linear_reference
@@ -11,7 +11,6 @@ from skinflow_kernels.segments import segment_lengths, segment_means
 from skinflow_kernels.virtual_width import virtual_width_linear
 
 __all__ = [
-    "BAND_FORMAT",
     "backends",
     "band_thresholds",
     "follow_weight",

@@ -11,9 +11,6 @@ import functools
 import torch
 from torch import Tensor
 
-# Of radius key, cuts and the order of bands. Whoever stores thresholds stores this beside them.
-BAND_FORMAT = 1
-
 
 def radius_keys(rows: int, columns: int) -> Tensor:
     """The squared radius of every bin of the half plane, as an exact int64: (rows, columns // 2 + 1).

@@ -17,7 +17,7 @@ from skinflow_plugins.models.json_files import read_object
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
+_FLOATS = frozenset({"F64", "F32", "BF16", "F16"})
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class BaseWeights:
             raise InputError(Problem(message, where=str(self.folder), hint=hint))
         info = tower[keys[0]]
         key = keys[0].removesuffix(".weight")
-        if len(info.shape) != 2 or info.dtype not in _BYTES:
+        if len(info.shape) != 2 or info.dtype not in _FLOATS:
             message = (
                 f"{keys[0]} is {info.dtype} of shape {list(info.shape)}; expected a floating-point matrix"
             )

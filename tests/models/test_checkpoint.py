@@ -81,6 +81,12 @@ def test_the_weight_of_a_projection_is_missing_in_a_saved_checkpoint(folder: Pat
     )
 
 
+def test_a_manifest_of_another_format(folder: Path) -> None:
+    path = folder / "graft.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 9}))
+    assert "graft.json: is of format 9; this skinflow-plugins reads 1" in refusal(folder)
+
+
 def test_routers_without_a_place_are_no_small_matter(folder: Path) -> None:
     """transformers would leave them out with a warning."""
     change_config(folder, lambda config: config["dve"].update(projections=["up"]))

@@ -12,22 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from skinflow_plugins.errors import InputError, Problem
+from skinflow_plugins.models.base_weights import INDEX, SINGLE
 from skinflow_plugins.models.json_files import read_object
 
 MANIFEST = "graft.json"
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
 ROUTERS = "dve.safetensors"
 MANIFEST_FORMAT = 1
 _BLOCKS, _BLOCK = 64, 4096
 
 
 def manifest(folder: Path) -> Mapping[str, Any] | None:
-    """What `graft` wrote down about a folder; None when the folder was not made by it."""
+    """What `graft` wrote down about a folder; None when the folder was not made by it.
+
+    Raises `InputError` for a manifest of another format.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    return read_object(path, "files")
+    found = read_object(path, "files")
+    if found.get("format") != MANIFEST_FORMAT:
+        message = f"is of format {found.get('format')!r}; this skinflow-plugins reads {MANIFEST_FORMAT}"
+        hint = "install the version that wrote it, or graft the base anew"
+        raise InputError(Problem(message, where=str(path), hint=hint))
+    return found
 
 
 def weight_files(folder: Path) -> list[str]:

@@ -96,7 +96,7 @@ def register(bases: Sequence[BaseFamily] = FAMILIES) -> list[DynamicFamily]:
 
 
 def _register(family: DynamicFamily) -> None:
-    plain_config = family.model_class.__mro__[2].config_class  # type: ignore[attr-defined]
+    plain_config = getattr(transformers, family.base.architectures[0]).config_class
     AutoConfig.register(family.hf_model_type, family.config_class, exist_ok=True)
     AutoModelForImageTextToText.register(family.config_class, family.model_class, exist_ok=True)
     for mapping in (
