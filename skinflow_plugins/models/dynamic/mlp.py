@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -19,6 +19,8 @@ class DynamicMLP(nn.Module):
     place would compute another function once it is merged or loaded, so setting one raises `TypeError`.
     """
 
+    projection_class: ClassVar[type[FDProjection]] = FDProjection
+
     def __init__(self, mlp: nn.Module, seam: VisionSeam, settings: DynamicSettings) -> None:
         super().__init__()
         self.names = dict(seam.projections)
@@ -30,7 +32,7 @@ class DynamicMLP(nn.Module):
         linears = {name: getattr(mlp, self.names[name]) for name in settings.projections}
         shared = settings.router == "block"
         for name, linear in linears.items():
-            projection = FDProjection.from_linear(
+            projection = self.projection_class.from_linear(
                 linear,
                 settings.bands,
                 gates=settings.gates,

@@ -15,7 +15,8 @@ class Dialect:
 
     `eos` ends a text; every token in `stops` ends an answer. `named` are the tokens a processor reads as
     attributes of the tokenizer (`image_token`, ...). `others` are the remaining special tokens.
-    `words` are the plain words that the chat template writes.
+    `words` are the plain words that the chat template writes, `pieces` entries of the vocabulary that no text
+    is ever cut into.
     """
 
     eos: str
@@ -26,6 +27,7 @@ class Dialect:
     others: tuple[str, ...]
     words: tuple[str, ...]
     chat_template: str
+    pieces: tuple[str, ...] = ()
 
     def special_tokens(self) -> list[str]:
         """Return every special token once, in the order of the ids they get."""

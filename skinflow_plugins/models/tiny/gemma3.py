@@ -27,6 +27,7 @@ DIALECT = Dialect(
     },
     others=("<start_of_turn>",),
     words=("user", "model"),
+    pieces=tuple("\n" * count for count in (1, 2, 3, 4)),  # vLLM's Gemma 3 looks them up
     chat_template="""\
 {{- '<bos>' -}}
 {%- for message in messages -%}

@@ -29,6 +29,7 @@ def word_tokenizer(vocabulary: Sequence[str], dialect: Dialect) -> PreTrainedTok
     for entry in (*vocabulary, *dialect.words):
         for text in (entry, f" {entry}"):
             pieces += [piece for piece, _ in pre_tokenizer.pre_tokenize_str(text)]
+    pieces += dialect.pieces
     ids = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
 
     # Without merges BPE would spell every word; `ignore_merges` lets a whole word that has an id through.
