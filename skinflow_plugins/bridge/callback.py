@@ -7,11 +7,12 @@ from typing import Any
 
 from swift.callbacks.base import TrainerCallback
 
-from skinflow_plugins.bridge import checkpoints, processes, reward_log, trainable
+from skinflow_plugins.bridge import checkpoints, processes, reward_log, settings, trainable
+from skinflow_plugins.recipe.schema import Rollouts
 
 
 class SkinflowCallback(TrainerCallback):
-    """Registered as `skinflow`; does nothing to the training itself."""
+    """Registered as `skinflow`; changes nothing in the training but this: vLLM samples no image tokens."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         processes.check_joined()
@@ -20,6 +21,16 @@ class SkinflowCallback(TrainerCallback):
             # A fresh start drops everything that an interrupted one left; a resumed one keeps its own steps.
             reward_log.drop_after(Path(args.output_dir), int(state.global_step))
         _barrier()  # nobody writes into a file that is being cleaned
+        if getattr(args, "use_vllm", False):
+            from skinflow_plugins.bridge.rollouts import watch
+
+            watch.begin(self.trainer, _rollouts())
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if getattr(args, "use_vllm", False):
+            from skinflow_plugins.bridge.rollouts import watch
+
+            watch.step(self.trainer, logs or {}, _rollouts().tolerance)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if getattr(args, "sync_ref_model", False):
@@ -32,6 +43,12 @@ class SkinflowCallback(TrainerCallback):
         _barrier()
         if state.is_world_process_zero:
             checkpoints.close(Path(args.output_dir), int(state.global_step))
+
+
+def _rollouts() -> Rollouts:
+    """Those of the recipe; without one, vLLM's with the default limits."""
+    stage = settings.current()
+    return stage.rollouts if stage is not None else Rollouts(engine="vllm")
 
 
 def _barrier() -> None:

@@ -40,10 +40,27 @@ def register_dynamic_models(catalogue: Catalogue) -> list[str]:
 
 
 def _loader(base: type, model_class: type) -> type:
-    """The base's loader, for our class: everything else that it does to a model is kept."""
+    """The base's loader, for our class: everything else that it does to a model is kept.
+
+    It stands in this module under its name, because `swift rollout` sends it to another process.
+    """
 
     def get_model(self: Any, *arguments: Any, **keywords: Any) -> Any:
         self.auto_model_cls = model_class
         return base.get_model(self, *arguments, **keywords)  # type: ignore[attr-defined]
 
-    return type(f"Skinflow{base.__name__}", (base,), {"get_model": get_model})
+    name = f"Skinflow{base.__name__}"
+    loader = type(name, (base,), {"get_model": get_model, "__module__": __name__})
+    globals()[name] = loader
+    return loader
+
+
+def __getattr__(name: str) -> Any:
+    """A loader, in a process that only unpickles it."""
+    if name.startswith("Skinflow"):
+        from skinflow_plugins.catalogue import catalogue
+
+        register_dynamic_models(catalogue())
+        if name in globals():
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -38,6 +38,7 @@ def register() -> None:
     from skinflow_plugins.bridge.dynamic_guard import guard_trainers
     from skinflow_plugins.bridge.dynamic_models import register_dynamic_models
     from skinflow_plugins.bridge.optimizer import SkinflowOptimizer
+    from skinflow_plugins.bridge.rollouts.install import install
 
     processes.end_with_parent()
     processes.join_on_cpu()
@@ -45,6 +46,7 @@ def register() -> None:
     keep_module_names()
     register_dynamic_models(catalogue())
     guard_trainers()
+    install()
     callbacks_map["skinflow"] = SkinflowCallback
     optimizers_map["skinflow"] = SkinflowOptimizer
     stage = settings.current()

@@ -13,7 +13,7 @@ from skinflow_plugins.bridge.train import train
 from skinflow_plugins.bridge.workspace import Workspace, open_workspace
 from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.data.record import Prediction
-from skinflow_plugins.errors import InputError, Problem, WorkFailed
+from skinflow_plugins.errors import WorkFailed
 from skinflow_plugins.recipe.load import Loaded
 from skinflow_plugins.recipe.plan import Plan, StagePlan, plan
 
@@ -39,10 +39,6 @@ def prepare_run(loaded: Loaded, catalogue: Catalogue, root: Path, say: Say = pri
     Returns the plan and the files of the questions that are asked after each stage. Raises `InputError` when
     the data is wrong.
     """
-    if loaded.recipe.model.vision.dynamic and loaded.recipe.rollouts.engine == "vllm":
-        message = "rollouts by vLLM do not know the dynamic vision encoder in this release"
-        hint = "run with rollouts.engine=transformers, or with model.vision.encoder=base"
-        raise InputError(Problem(message, path="rollouts.engine", hint=hint))
     planned = plan(loaded.recipe, catalogue, root=root, plugin=plugin_path())
     records = prepare.read_records(loaded.recipe, catalogue, root)
     prepare.write_base(planned, catalogue, records, say)

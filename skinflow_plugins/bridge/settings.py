@@ -17,26 +17,34 @@ from typing import Any
 from skinflow_plugins.errors import InputError
 from skinflow_plugins.recipe import tuning
 from skinflow_plugins.recipe.plan import STAGE_VARIABLE, Plan, RewardPlan, StagePlan
-from skinflow_plugins.recipe.schema import Tuning
+from skinflow_plugins.recipe.schema import Rollouts, Tuning
 
 
 @dataclass(frozen=True)
 class StageSettings:
-    """The stage's rewards with bound options, what it trains, and the folder that swift must write to."""
+    """The stage's rewards with bound options, what it trains, who samples, and the folder to write to."""
 
     stage: str
     output_dir: str
     rewards: tuple[RewardPlan, ...]
     tuning: Tuning = field(default_factory=Tuning)
+    rollouts: Rollouts = field(default_factory=Rollouts)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+        found = asdict(self)
+        if self.rollouts.engine != "vllm":
+            del found["rollouts"]
+        return json.dumps(found, indent=2, sort_keys=True) + "\n"
 
 
 def settings_of(plan: Plan, stage: StagePlan) -> StageSettings:
     """What the settings file of a planned stage says."""
     return StageSettings(
-        stage.stage.name, str(plan.folder(stage)), stage.rewards, tuning.resolve(plan.recipe, stage.stage)
+        stage.stage.name,
+        str(plan.folder(stage)),
+        stage.rewards,
+        tuning.resolve(plan.recipe, stage.stage),
+        plan.recipe.rollouts if stage.stage.kind == "grpo" else Rollouts(),
     )
 
 
@@ -44,7 +52,13 @@ def from_json(text: str) -> StageSettings:
     """The settings that `StageSettings.to_json` wrote."""
     found: Mapping[str, Any] = json.loads(text)
     rewards = tuple(RewardPlan(**reward) for reward in found["rewards"])
-    return StageSettings(found["stage"], found["output_dir"], rewards, Tuning(**found.get("tuning", {})))
+    return StageSettings(
+        found["stage"],
+        found["output_dir"],
+        rewards,
+        Tuning(**found.get("tuning", {})),
+        Rollouts(**found.get("rollouts", {})),
+    )
 
 
 def current() -> StageSettings | None:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from skinflow_plugins.bridge.settings import settings_of
-from skinflow_plugins.recipe.defaults import Explained
+from skinflow_plugins.recipe.explained import Explained
 from skinflow_plugins.recipe.plan import Plan, StagePlan
 
 

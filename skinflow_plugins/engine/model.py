@@ -153,7 +153,7 @@ def _tell(tower: nn.Module, blocks: nn.ModuleList, engine: EngineSeam, images: I
 
 
 def segments_of(grid_thw: Any, device: torch.device) -> Tensor:
-    """Cumulative token counts (S+1,) of all frames, as the trainer's tower counts them: t times h * w each."""
+    """Cumulative token counts (S+1,) of all frames, as the trainer counts them."""
     grid = torch.as_tensor(grid_thw, dtype=torch.int64)
     lengths = torch.repeat_interleave(grid[:, 1] * grid[:, 2], grid[:, 0])
     return nn.functional.pad(lengths.cumsum(0), (1, 0)).to(device=device, dtype=torch.int32)

@@ -15,6 +15,7 @@ from skinflow_plugins.recipe.complaints import Complaints
 from skinflow_plugins.recipe.data_check import check_columns, check_data
 from skinflow_plugins.recipe.load import Loaded
 from skinflow_plugins.recipe.schema import DEFAULT_TASKS, Recipe, Stage
+from skinflow_plugins.recipe.swift_arguments import Kind
 from skinflow_plugins.recipe.swift_check import check_argument, check_swift
 
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -110,12 +111,13 @@ class _Check(Complaints):
             self.wrong(("launch", "processes"), "inline runs in one process only", hint)
         rollouts = recipe.rollouts
         if rollouts.engine != "vllm":
-            for name in ("mode", "options"):
+            for name in ("mode", "timeout", "tolerance", "options"):
                 if ("rollouts", name) in self.loaded.places:
                     self.wrong(("rollouts", name), f"{name!r} belongs to vLLM", "write `engine: vllm`")
         else:
+            kinds: list[Kind] = ["grpo", "rollout"] if rollouts.mode == "server" else ["grpo"]
             for name, value in rollouts.options.items():
-                check_argument(self, ("rollouts", "options", name), name, value, ["grpo"])
+                check_argument(self, ("rollouts", "options", name), name, value, kinds)
 
     # --- stages ------------------------------------------------------------------------------------------
 

@@ -7,19 +7,12 @@ for what is trained in `tuning`. A recipe's `swift:` block wins over everything 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from skinflow_plugins.models.families import BaseFamily
+from skinflow_plugins.recipe import rollouts
+from skinflow_plugins.recipe.explained import Explained
 from skinflow_plugins.recipe.schema import Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """A value, and why we set it; an empty reason means that it follows from the recipe alone."""
-
-    value: Any
-    why: str = ""
 
 
 def common_arguments(recipe: Recipe, family: BaseFamily, given: Mapping[str, Any]) -> dict[str, Explained]:
@@ -58,7 +51,7 @@ def common_arguments(recipe: Recipe, family: BaseFamily, given: Mapping[str, Any
     return arguments
 
 
-def grpo_arguments(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Explained]:
+def grpo_arguments(recipe: Recipe, family: BaseFamily, given: Mapping[str, Any]) -> dict[str, Explained]:
     """What only `swift rlhf` gets."""
     vllm = recipe.rollouts.engine == "vllm"
     arguments = {
@@ -66,7 +59,4 @@ def grpo_arguments(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Explai
         "use_vllm": Explained(vllm),
         "log_completions": Explained(False, "rewards.jsonl holds every completion with every component"),
     }
-    if vllm:
-        arguments["vllm_mode"] = Explained(recipe.rollouts.mode)
-        arguments |= {key: Explained(value) for key, value in recipe.rollouts.options.items()}
-    return arguments
+    return arguments | (rollouts.trainer_arguments(recipe, family) if vllm else {})

@@ -15,7 +15,8 @@ from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.models.families import BaseFamily
 from skinflow_plugins.recipe import swift_arguments, tuning
 from skinflow_plugins.recipe.batches import batches
-from skinflow_plugins.recipe.defaults import Explained, common_arguments, grpo_arguments
+from skinflow_plugins.recipe.defaults import common_arguments, grpo_arguments
+from skinflow_plugins.recipe.explained import Explained
 from skinflow_plugins.recipe.families import TINY, family_for
 from skinflow_plugins.recipe.load import filled_options
 from skinflow_plugins.recipe.schema import Recipe, RewardUse, Stage
@@ -128,7 +129,7 @@ def _stage(
         "external_plugins": Explained([plugin]),
     }
     if stage.kind == "grpo":
-        arguments |= grpo_arguments(recipe, given)
+        arguments |= grpo_arguments(recipe, family, given)
         arguments["reward_funcs"] = Explained([reward.key for reward in rewards])
         arguments["reward_weights"] = Explained([reward.weight for reward in rewards])
     rows = RowsPlan(*_counts(recipe, stage, given), share=stage.replay.share if stage.replay else 0.0)
@@ -223,13 +224,10 @@ def _notes(recipe: Recipe) -> tuple[str, ...]:
         notes.append(
             f"model.vision.encoder: {recipe.model.vision.encoder} changes the model; `run` grafts it first"
         )
-        if recipe.rollouts.engine == "vllm":
-            notes.append(
-                "rollouts.engine: vllm does not know the dynamic encoder in this release, and `run` refuses "
-                "it: use rollouts.engine=transformers"
-            )
     if recipe.model.options and not recipe.model.base.startswith(TINY):
         notes.append("model.options belong to tiny models and are not used with this base")
+    if recipe.rollouts.engine == "vllm" and recipe.rollouts.mode == "server":
+        notes.append("start `skinflow rollout` with the same recipe and folder on the GPUs that sample")
     if recipe.launch.processes > 1:
         notes.append(f"each stage runs under torchrun with NPROC_PER_NODE={recipe.launch.processes}")
     return tuple(notes)

@@ -22,10 +22,11 @@ from skinflow_plugins.options import fits
 from skinflow_plugins.recipe.lines import quoted_number
 from skinflow_plugins.recipe.schema import Recipe, Stage
 
-Kind = Literal["sft", "grpo"]
+Kind = Literal["sft", "grpo", "rollout"]
 _CLASSES: Mapping[str, tuple[str, str]] = {
     "sft": ("swift.arguments.sft_args", "SftArguments"),
     "grpo": ("swift.arguments.rlhf_args", "RLHFArguments"),
+    "rollout": ("swift.arguments.deploy_args", "RolloutArguments"),
 }
 
 OWNED: Mapping[str, str] = MappingProxyType(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from skinflow_plugins.errors import InputError
-from skinflow_plugins.recipe import hand_over, lines, swift_arguments, tuning_check
+from skinflow_plugins.recipe import hand_over, lines, rollouts, swift_arguments, tuning_check
 from skinflow_plugins.recipe.batches import batches
 from skinflow_plugins.recipe.complaints import Complaints
 from skinflow_plugins.recipe.families import family_for
@@ -22,7 +22,7 @@ def check_swift(found: Complaints) -> None:
         found.wrong(("swift",), f"cannot check the arguments of swift: {error}", "pip install ms-swift")
         return
     kinds: list[Kind] = [kind for kind in ("sft", "grpo") if any(s.kind == kind for s in recipe.stages)]
-    for mistake in (*hand_over.mistakes(recipe), *_tuning(found)):
+    for mistake in (*hand_over.mistakes(recipe), *_of_the_model(found)):
         found.wrong(*mistake)
     for name, value in recipe.swift.items():
         check_argument(found, ("swift", name), name, value, kinds or ["grpo"])
@@ -34,13 +34,13 @@ def check_swift(found: Complaints) -> None:
         _amounts(found, ("stages", number, "swift"), stage)
 
 
-def _tuning(found: Complaints) -> list[tuning_check.Mistake]:
-    """What is wrong with the training; nothing where it is not known which model is meant."""
+def _of_the_model(found: Complaints) -> list[tuning_check.Mistake]:
+    """What is wrong with the training and the rollouts, as far as it is known which model is meant."""
     try:
         family = family_for(found.recipe.model, found.catalogue)
     except (InputError, ValueError, OSError):  # `base_model` reports it
         family = None
-    return list(tuning_check.mistakes(found.recipe, family))
+    return [*tuning_check.mistakes(found.recipe, family), *rollouts.mistakes(found.recipe, family)]
 
 
 def check_argument(found: Complaints, path: lines.Path, name: str, value: Any, kinds: list[Kind]) -> None:

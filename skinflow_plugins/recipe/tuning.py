@@ -12,7 +12,7 @@ from typing import Any
 
 from skinflow_plugins.models.seam import ROUTER
 from skinflow_plugins.recipe import lines, swift_arguments
-from skinflow_plugins.recipe.defaults import Explained
+from skinflow_plugins.recipe.explained import Explained
 from skinflow_plugins.recipe.schema import Recipe, Stage, Tuning
 
 ROUTER_PARAMETERS = r"\.dve_router\."

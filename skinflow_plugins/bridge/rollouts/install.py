@@ -1,0 +1,33 @@
+"""What has to be in place in a swift process before it meets vLLM."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from skinflow_plugins.bridge import settings
+from skinflow_plugins.recipe.schema import Rollouts
+
+
+def wanted() -> Rollouts | None:
+    """The rollouts of the stage that this process runs; those of swift's own arguments without a recipe.
+
+    None when the stage samples with transformers, or vLLM is not installed.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        return None
+    stage = settings.current()
+    if stage is None:
+        return Rollouts(engine="vllm")
+    return stage.rollouts if stage.rollouts.engine == "vllm" else None
+
+
+def install() -> None:
+    """Make swift's rollouts work on this machine; call it any number of times."""
+    if wanted() is None:
+        return
+    import torch
+
+    if not torch.accelerator.is_available():
+        from skinflow_plugins.bridge.rollouts import cpu
+
+        cpu.install()

@@ -1,0 +1,277 @@
+"""Whether the rollout engine samples from the very model that trains: token ids, images, log-probabilities.
+
+Uses swift's own way from a row to a completion and back to the trainer's log-probabilities, with a handful of
+rows, before and after the weights have changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skinflow_plugins.errors import WorkFailed
+from skinflow_plugins.models.seam import ROUTER
+
+HANDFUL = 4
+_CHANGED = 2**25
+"""No more elements than these are changed for the check, and kept aside meanwhile."""
+ALIKE, ALIKE_IN_16_BITS = 1e-4, 0.05
+"""By how much log-probabilities may differ on average. Measured in float32: 1e-6."""
+_SEEN = 4.0
+"""A change is only worth a comparison if it moves log-probabilities by this many times the tolerance."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far log-probabilities of sampled tokens are apart, in nats: at most, and on average."""
+
+    largest: float
+    mean: float
+
+    def __str__(self) -> str:
+        return f"{self.largest:.1e} (mean {self.mean:.1e})"
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What was found. `after` and `moved` are None where the weights could not be changed and put back.
+
+    `token_ids` says where the prompts differ, "" when they are equal; `images` are grids and placeholders.
+    `moved` is by how much the change of the weights moved the trainer's own log-probabilities: an engine with
+    stale weights would be this far off.
+    """
+
+    rows: int
+    tokens: int
+    token_ids: str
+    images: str
+    tolerance: float
+    before: Difference
+    after: Difference | None = None
+    moved: Difference | None = None
+
+    def problems(self) -> list[str]:
+        """What is wrong; empty when trainer and engine agree."""
+        found = []
+        if self.token_ids:
+            found.append(f"the prompts differ: {self.token_ids}")
+        if not self.before.mean <= self.tolerance:
+            found.append(
+                f"log-probabilities differ by {self.before} before any update, more than {self.tolerance:g} "
+                "on average: another model, precision or sampling option (top_k, top_p, min_p and "
+                "repetition_penalty change what the engine reports; the trainer knows temperature alone)"
+            )
+        elif self.after is not None and not self.after.mean <= self.tolerance:
+            found.append(
+                f"log-probabilities differ by {self.after} after an update that moved them by {self.moved}: "
+                "the engine did not get the weights"
+            )
+        return found
+
+    def summary(self) -> str:
+        """One line with the largest differences."""
+        text = (
+            f"{self.rows} rows, {self.tokens} sampled tokens; token ids "
+            f"{'differ' if self.token_ids else 'equal'}; {self.images}; log-probabilities of trainer and "
+            f"engine differ by at most {self.before} before an update"
+        )
+        if self.after is None or self.moved is None:
+            return f"{text}; sharded weights were not changed for a second look"
+        text += f", by {self.after} after one that moved them by {self.moved}"
+        if self.moved.mean < _SEEN * self.tolerance:
+            text += " (too little to tell new weights from old)"
+        return text
+
+    def as_json(self) -> dict[str, Any]:
+        """For a file: every field, and the problems."""
+        return {**asdict(self), "problems": self.problems()}
+
+
+def require(found: Parity) -> None:
+    """Raise `WorkFailed` unless trainer and engine agree."""
+    if problems := found.problems():
+        raise WorkFailed(
+            "the rollout engine does not sample from the model that trains:\n    " + "\n    ".join(problems)
+        )
+
+
+def compare(trainer: Any, tolerance: float | None) -> Parity:
+    """Look at a GRPO trainer of swift and its vLLM; its weights and logs are afterwards as they were."""
+    if tolerance is None:
+        half = trainer.args.bf16 or trainer.args.fp16
+        half = half or any(value.dtype != torch.float32 for value in trainer.model.parameters())
+        tolerance = ALIKE_IN_16_BITS if half else ALIKE
+    rows = _handful(trainer.train_dataset)
+    training, metrics = trainer.model.training, trainer._metrics
+    trainer._metrics = {mode: type(values)(list) for mode, values in metrics.items()}
+    trainer.model.eval()  # a dropout would make log-probabilities noisy
+    try:
+        first = _observe(trainer, rows)
+        with _changed(trainer.accelerator.unwrap_model(trainer.model)) as changed:
+            if changed:
+                moved = first.difference(trainer)
+                second = _observe(trainer, rows)
+    finally:
+        trainer.model.train(training)
+        trainer._metrics = metrics
+        trainer._last_loaded_step = -1  # the engine gets the true weights before it samples again
+    return Parity(
+        len(rows),
+        first.tokens,
+        first.prompts,
+        first.images,
+        tolerance,
+        first.apart,
+        second.apart if changed else None,
+        moved if changed else None,
+    )
+
+
+def _handful(dataset: Any) -> list[dict[str, Any]]:
+    rows = iter(dataset)
+    return [row for row, _ in zip(rows, range(HANDFUL), strict=False)]
+
+
+class _Observed:
+    """Completions of the engine, and what the trainer thinks of them."""
+
+    def __init__(self, trainer: Any, batches: Sequence[Any], prompts: Sequence[Sequence[int]]) -> None:
+        self.batches = batches
+        self.tokens = sum(int(batch["grpo_batch"].completion_mask.sum()) for batch in batches)
+        self.apart = _difference(
+            (
+                batch["grpo_batch"].old_per_token_logps,
+                batch["grpo_batch"].rollout_per_token_logps,
+                batch["grpo_batch"].completion_mask,
+            )
+            for batch in batches
+        )
+        own = [ids for batch in batches for ids in _prompts(batch)]
+        self.prompts = _first_difference(own, prompts)
+        self.images = _images(trainer, batches, prompts)
+
+    def difference(self, trainer: Any) -> Difference:
+        """How far the trainer, as it is now, is from itself when it observed."""
+        return _difference(
+            (
+                _logps(trainer, batch),
+                batch["grpo_batch"].old_per_token_logps,
+                batch["grpo_batch"].completion_mask,
+            )
+            for batch in self.batches
+        )
+
+
+def _observe(trainer: Any, rows: Sequence[Any]) -> _Observed:
+    """Send the weights, let the engine answer, and score the answers with the trainer."""
+    trainer._last_loaded_step = -1
+    prompts: list[Sequence[int]] = []
+    infer = trainer._engine_infer
+
+    def record(*arguments: Any, **keywords: Any) -> Any:
+        outputs = infer(*arguments, **keywords)
+        prompts.extend(output.response.prompt_token_ids for output in outputs)
+        return outputs
+
+    trainer._engine_infer = record
+    try:
+        samples = trainer._generate_completions(trainer.to_samples(rows))
+    finally:
+        del trainer._engine_infer
+    return _Observed(trainer, trainer._prepare_batch_inputs(samples), prompts)
+
+
+@torch.no_grad()
+def _logps(trainer: Any, batch: Any) -> Tensor:
+    found: Tensor = trainer._get_per_token_logps_and_entropies(
+        trainer.model, batch["model_inputs"], batch["grpo_batch"]
+    )[0]
+    return found
+
+
+def _difference(parts: Any) -> Difference:
+    gaps = torch.cat([(one - other).float().abs()[mask.bool()] for one, other, mask in parts])
+    return Difference(float(gaps.max()), float(gaps.mean()))
+
+
+def _prompts(batch: Any) -> Iterator[list[int]]:
+    """The token ids before each completion, as the trainer has them."""
+    inputs, masks = batch["model_inputs"], batch["grpo_batch"].completion_mask
+    if inputs["input_ids"].shape[0] != masks.shape[0]:
+        return  # packed into one row (padding_free)
+    for ids, real, completion in zip(inputs["input_ids"], inputs["attention_mask"], masks, strict=True):
+        kept = ids[real.bool()]
+        yield kept[: len(kept) - int(completion.sum())].tolist()
+
+
+def _first_difference(own: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> str:
+    for row, (one, other) in enumerate(zip(own, theirs, strict=False)):
+        if list(one) != list(other):
+            at = next(
+                (at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None
+            )
+            if at is None:
+                return f"row {row} has {len(one)} tokens in the trainer and {len(other)} in the engine"
+            return f"row {row}, token {at}: {one[at]} in the trainer, {other[at]} in the engine"
+    return ""
+
+
+def _images(trainer: Any, batches: Sequence[Any], prompts: Sequence[Sequence[int]]) -> str:
+    """The grids of the images, and how many placeholders the engine made of them."""
+    from skinflow_plugins.models.placeholders import never_sampled
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    ids = set(never_sampled(trainer.processing_class, model.config.model_type))
+    placeholders = sum(token in ids for prompt in prompts for token in prompt)
+    grids = [
+        "x".join(map(str, grid.tolist()))
+        for batch in batches
+        for grid in batch["model_inputs"].get("image_grid_thw", ())
+    ]
+    seen = f"{len(grids)} images of {', '.join(sorted(set(grids)))} patches" if grids else "images"
+    return f"{seen} with {placeholders} placeholders"
+
+
+@contextlib.contextmanager
+def _changed(model: nn.Module) -> Iterator[bool]:
+    """Other weights for a while: every router, and as much of the rest as trains. False: sharded, not done.
+
+    Restored bit for bit. All processes draw the same change.
+    """
+    chosen = _chosen(model)
+    if not chosen:
+        yield False
+        return
+    kept = [parameter.detach().clone() for _, parameter in chosen]
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in chosen:
+            spread = float(parameter.float().square().mean().sqrt())
+            scale = 0.1 * spread if spread else (0.3 if f".{ROUTER}." in name else 0.02)
+            noise = torch.randn(parameter.shape, generator=generator) * scale
+            parameter.add_(noise.to(parameter))
+    try:
+        yield True
+    finally:
+        with torch.no_grad():
+            for (_, parameter), value in zip(chosen, kept, strict=True):
+                parameter.copy_(value)
+
+
+def _chosen(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    found = [pair for pair in model.named_parameters() if pair[1].requires_grad]
+    if any(hasattr(parameter, "full_tensor") or hasattr(parameter, "ds_id") for _, parameter in found):
+        return []
+    found.sort(key=lambda pair: (f".{ROUTER}." not in pair[0], pair[1].numel()))
+    total, chosen = 0, []
+    for name, parameter in found:
+        total += parameter.numel()
+        if total > _CHANGED:
+            break
+        chosen.append((name, parameter))
+    return chosen

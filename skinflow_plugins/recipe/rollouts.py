@@ -1,0 +1,122 @@
+"""What a recipe's `rollouts:` means for swift's trainer and for the server, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from skinflow_plugins.models.families import BaseFamily
+from skinflow_plugins.recipe import lines
+from skinflow_plugins.recipe.explained import Explained
+from skinflow_plugins.recipe.families import TINY
+from skinflow_plugins.recipe.schema import Recipe
+
+NO_PLACEHOLDERS = "skinflow_plugins.engine.placeholders:NoPlaceholders"
+HOST, PORT = "127.0.0.1", 8000
+KNOWS_DYNAMIC = ("qwen2_5_vl", "qwen3_vl", "llava", "gemma3", "idefics3", "internvl")
+"""The base families whose dynamic models vLLM can run."""
+_OF_THE_CLIENT = ("vllm_server_",)
+_OF_COLOCATE = ("sleep_level", "offload_model", "offload_optimizer", "move_model_batches")
+
+Mistake = tuple[lines.Path, str, str]
+
+
+def trainer_arguments(recipe: Recipe, family: BaseFamily) -> dict[str, Explained]:
+    """What `swift rlhf` is told about vLLM."""
+    mode, options = recipe.rollouts.mode, recipe.rollouts.options
+    found = {
+        "vllm_mode": Explained(mode),
+        "log_rollout_offpolicy_metrics": Explained(
+            True, "how far the engine is from the trainer at each step; the run stops when they part"
+        ),
+    }
+    if mode == "server":
+        if not {"vllm_server_host", "vllm_server_base_url"} & set(options):
+            found["vllm_server_host"] = Explained([HOST], "where `skinflow rollout` listens by default")
+        mine = {name: value for name, value in options.items() if not _of_the_engine(name)}
+    else:
+        found |= engine_arguments(recipe, family)
+        mine = {name: value for name, value in options.items() if name not in found}
+    return found | {name: Explained(value) for name, value in mine.items()}
+
+
+def server_arguments(recipe: Recipe, family: BaseFamily) -> dict[str, Explained]:
+    """What `swift rollout` is told beyond the model: the engine, and where to listen."""
+    options = recipe.rollouts.options
+    found = engine_arguments(recipe, family)
+    mine = {name: value for name, value in options.items() if _of_the_engine(name) and name not in found}
+    host, port = address(options)[0]
+    return {
+        "host": Explained(host),
+        "port": Explained(port),
+        **found,
+        **{name: Explained(value) for name, value in mine.items()},
+    }
+
+
+def engine_arguments(recipe: Recipe, family: BaseFamily) -> dict[str, Explained]:
+    """What the engine is told whoever holds it; the recipe's own options win, or are added to."""
+    options = recipe.rollouts.options
+    kwargs = dict(options.get("vllm_engine_kwargs") or {})
+    processors = [*kwargs.get("logits_processors", []), NO_PLACEHOLDERS]
+    kwargs["logits_processors"] = list(dict.fromkeys(processors))
+    limits = {"image": 1}
+    if any("video" in token for token in family.image_placeholders):
+        limits["video"] = 0
+    found = {
+        "vllm_engine_kwargs": Explained(kwargs, "no answer holds an image token, in no engine"),
+        "vllm_limit_mm_per_prompt": Explained(limits, "a row has one image; vLLM keeps room for more"),
+    }
+    if recipe.model.base.startswith(TINY):
+        found["vllm_enforce_eager"] = Explained(True, "a tiny model gains nothing from graphs")
+    return {
+        name: Explained(options[name]) if name in options and name != "vllm_engine_kwargs" else value
+        for name, value in found.items()
+    }
+
+
+def address(options: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """(host, port) of every rollout server that the options name."""
+    if urls := options.get("vllm_server_base_url"):
+        from urllib.parse import urlsplit
+
+        parts = [urlsplit(url) for url in ([urls] if isinstance(urls, str) else urls)]
+        return [(part.hostname or HOST, part.port or PORT) for part in parts]
+    hosts, ports = options.get("vllm_server_host", HOST), options.get("vllm_server_port", PORT)
+    hosts = [hosts] if isinstance(hosts, str) else list(hosts)
+    ports = [ports] if isinstance(ports, int) else list(ports)
+    return [(str(host), int(port)) for host, port in zip(hosts, ports, strict=False)]
+
+
+def _of_the_engine(name: str) -> bool:
+    return name.startswith("vllm_") and not name.startswith(_OF_THE_CLIENT)
+
+
+def mistakes(recipe: Recipe, family: BaseFamily | None) -> Iterator[Mistake]:
+    """What vLLM cannot do under this recipe, or would do otherwise than the trainer."""
+    rollouts = recipe.rollouts
+    if rollouts.engine != "vllm":
+        return
+    here: lines.Path = ("rollouts",)
+    if rollouts.timeout <= 0:
+        yield (*here, "timeout"), f"found {rollouts.timeout}, expected seconds above 0", ""
+    if rollouts.tolerance is not None and rollouts.tolerance <= 0:
+        yield (*here, "tolerance"), f"found {rollouts.tolerance}, expected nats above 0", ""
+    if rollouts.mode == "colocate" and recipe.launch.mode == "inline":
+        message = "inline keeps vLLM's memory, and its process group, for the next stage"
+        yield ("launch", "mode"), message, "write `mode: process`, or `rollouts: {mode: server}`"
+    if rollouts.mode == "server":
+        for name in _OF_COLOCATE:
+            if rollouts.options.get(name):
+                message = f"{name!r} is about an engine within the trainer, and this one is a server"
+                yield (*here, "options", name), message, "leave it out, or write `mode: colocate`"
+    if not recipe.model.vision.dynamic:
+        return
+    if family is not None and family.name not in KNOWS_DYNAMIC:
+        message = f"vLLM has no dynamic vision encoder for the family {family.name}"
+        yield (*here, "engine"), message, f"it has: {', '.join(KNOWS_DYNAMIC)}; or write `transformers`"
+    parallel = rollouts.options.get("vllm_tensor_parallel_size", 1)
+    if parallel != 1:
+        message = f"found {parallel}: the dynamic vision encoder runs on one GPU per engine"
+        hint = "leave it out; in server mode, vllm_data_parallel_size takes more GPUs"
+        yield (*here, "options", "vllm_tensor_parallel_size"), message, hint
