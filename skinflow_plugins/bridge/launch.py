@@ -70,10 +70,17 @@ def _inline(command: str, argv: Sequence[str], environment: Mapping[str, str], w
             raise WorkFailed(f"{what}: swift {command} failed: {type(error).__name__}: {error}") from error
 
 
+_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
 @contextlib.contextmanager
 def variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while; the next stage must not see this one's."""
-    before = {name: os.environ.get(name) for name in values}
+    """Set environment variables for a while; whoever comes next must not see them, nor those that swift sets.
+
+    With vLLM swift sets torchrun's variables, by which a later child would take itself for a part of this
+    process's group.
+    """
+    before = {name: os.environ.get(name) for name in (*values, *_TORCHRUN)}
     os.environ.update(values)
     try:
         yield

@@ -17,6 +17,7 @@ from skinflow_plugins.errors import WorkFailed
 from skinflow_plugins.recipe.load import Loaded
 from skinflow_plugins.recipe.plan import Plan, StagePlan, plan
 
+PATIENCE = 120.0
 Questions = Mapping[tuple[str, str], Path]
 
 
@@ -27,7 +28,9 @@ def run(loaded: Loaded, catalogue: Catalogue, root: Path, say: Say) -> list[resu
     `WorkFailed` when a stage fails or misses its gate.
     """
     root = root.absolute()
-    with open_workspace(root, loaded.mapping) as workspace:
+    # The rollout server of the same run may be preparing the folder.
+    patience = PATIENCE if loaded.recipe.rollouts.mode == "server" else 0.0
+    with open_workspace(root, loaded.mapping, patience) as workspace:
         say("reading and checking the data")
         planned, questions = prepare_run(loaded, catalogue, root, say)
         return _stages(planned, catalogue, workspace, questions, say)

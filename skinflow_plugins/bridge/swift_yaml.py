@@ -54,8 +54,13 @@ def _scalar(value: Any) -> str:
 
 def arguments_of(stage: StagePlan) -> list[str]:
     """The same arguments as a list for swift's `main` functions, written as swift's own YAML reader would."""
+    return argv_of(stage.arguments)
+
+
+def argv_of(arguments: Mapping[str, Explained]) -> list[str]:
+    """Arguments as a command line has them."""
     argv: list[str] = []
-    for name, argument in stage.arguments.items():
+    for name, argument in arguments.items():
         value = _plain(argument.value)
         argv.append(f"--{name}")
         if isinstance(value, list):

