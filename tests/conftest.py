@@ -1,6 +1,8 @@
-"""Options of the whole test suite."""
+"""Options of the whole test suite, and its tests of vLLM."""
 
 from __future__ import annotations
+
+from importlib.util import find_spec
 
 import pytest
 
@@ -11,3 +13,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the golden plans of tests/recipe/golden anew instead of comparing with them",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` never gets here without vLLM; a plain `pytest` in .venv does."""
+    if find_spec("vllm") is not None:
+        return
+    skip = pytest.mark.skip(
+        reason="vLLM is not installed here; `make test-vllm` runs this test in .venv-vllm"
+    )
+    for item in items:
+        if item.get_closest_marker("vllm"):
+            item.add_marker(skip)

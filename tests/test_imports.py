@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rewards": CORE | {"diagnosis"},
     "vision": set(),
     "models": CORE | {"vision"},
+    "engine": CORE | {"catalogue", "models", "vision"},
     "testing": CORE | {"data", "diagnosis", "models", "rewards", "vision"},
     "torchvision_cpu": set(),
     "report": CORE | {"data", "models"},
@@ -105,6 +106,13 @@ def test_only_the_bridge_knows_swift(room: str) -> None:
             assert name.split(".")[0] not in {"swift", "trl", "peft"}, (
                 f"{file.relative_to(ROOT)} imports {name}"
             )
+
+
+@pytest.mark.parametrize("room", sorted(set(MAY_IMPORT) - {"bridge", "engine"}))
+def test_only_the_engine_and_the_bridge_know_vllm(room: str) -> None:
+    for file in rooms()[room]:
+        for name in imported(ast.parse(file.read_text(encoding="utf-8"))):
+            assert name.split(".")[0] != "vllm", f"{file.relative_to(ROOT)} imports {name}"
 
 
 @pytest.mark.parametrize("room", ["rewards", "diagnosis", "recipe", "data", "catalogue", "declare", "cli"])

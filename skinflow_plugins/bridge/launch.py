@@ -11,11 +11,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from skinflow_plugins.bridge.processes import PARENT_VARIABLE
 from skinflow_plugins.errors import SkinflowError, WorkFailed
+from skinflow_plugins.recipe.plan import Plan, StagePlan
 from skinflow_plugins.recipe.schema import Launch
+
+
+def stage_argv(plan: Plan, stage: StagePlan, how: Launch) -> list[str]:
+    """The arguments for a planned stage: its YAML file, or all of them for a swift inside our process."""
+    if how.mode == "inline":
+        from skinflow_plugins.bridge.swift_yaml import arguments_of
+
+        return arguments_of(stage)
+    return [str(Path(plan.root) / f"{stage.slug}.yaml")]
 
 
 def launch(
@@ -67,10 +78,20 @@ def _inline(command: str, argv: Sequence[str], environment: Mapping[str, str], w
         except SkinflowError:
             raise
         except (Exception, SystemExit) as error:  # argparse exits
+            if isinstance(error, SystemExit) and not error.code:
+                return
             raise WorkFailed(f"{what}: swift {command} failed: {type(error).__name__}: {error}") from error
 
 
-_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_TORCHRUN = (
+    "NPROC_PER_NODE",
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
 
 
 @contextlib.contextmanager

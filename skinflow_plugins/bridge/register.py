@@ -39,6 +39,7 @@ def register() -> None:
     from skinflow_plugins.bridge.dynamic_models import register_dynamic_models
     from skinflow_plugins.bridge.optimizer import SkinflowOptimizer
     from skinflow_plugins.bridge.rollouts.install import install
+    from skinflow_plugins.bridge.rollouts.sampling import sample_as_asked
 
     processes.end_with_parent()
     processes.join_on_cpu()
@@ -46,6 +47,7 @@ def register() -> None:
     keep_module_names()
     register_dynamic_models(catalogue())
     guard_trainers()
+    sample_as_asked()
     install()
     callbacks_map["skinflow"] = SkinflowCallback
     optimizers_map["skinflow"] = SkinflowOptimizer

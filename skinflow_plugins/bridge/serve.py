@@ -9,6 +9,7 @@ import contextlib
 import gc
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -47,8 +48,10 @@ OWN = {
     "--host": "use --host in front of the --",
     "--port": "use --port in front of the --",
     "--api-key": "use --api-key in front of the --",
+    "--uds": "there is --host and --port; put a proxy in front of them",
+    "--ssl-certfile": "the server is asked over plain HTTP whether it is ready; put a proxy in front of it",
 }
-"""vLLM's arguments that have one of ours."""
+"""vLLM's arguments that are not to be given, and what to do instead."""
 PATIENCE = 20.0
 """Seconds that vLLM gets to end by itself."""
 PHOTOGRAPH = (448, 336)
@@ -77,7 +80,7 @@ class Order:
 
     def value(self, flag: str) -> str | None:
         """What the further arguments say behind `flag`; an empty text where nothing follows, else None."""
-        for word, following in zip(self.further, [*self.further[1:], ""], strict=True):
+        for word, following in itertools.pairwise([*self.further, ""]):
             name, equals, value = word.partition("=")
             if name.replace("_", "-") == flag:
                 return value if equals else "" if following.startswith("--") else following

@@ -66,11 +66,19 @@ def add(verbs: Verbs) -> None:
         help="load the model and make one training step of each stage (default: only for a tiny base)",
     )
 
+    parser.add_argument(
+        "--parity",
+        action="store_true",
+        help="compare trainer and vLLM on a handful of rows, before and after a change of the weights",
+    )
+
 
 def do(arguments: argparse.Namespace) -> int:
     """Print every finding; 1 when one of them would stop a run."""
     worst = 0
-    for finding in findings(arguments.recipe, arguments.overrides, step=arguments.step):
+    for finding in findings(
+        arguments.recipe, arguments.overrides, step=arguments.step, parity=arguments.parity
+    ):
         print(finding, flush=True)
         worst |= finding.state == "problem"
     print("\na problem would stop a run" if worst else "\nnothing would stop a run")
@@ -78,7 +86,11 @@ def do(arguments: argparse.Namespace) -> int:
 
 
 def findings(
-    recipe: str | None = None, overrides: list[str] | None = None, *, step: bool | None = None
+    recipe: str | None = None,
+    overrides: list[str] | None = None,
+    *,
+    step: bool | None = None,
+    parity: bool = False,
 ) -> Iterator[Finding]:
     """Everything found, from the ground up."""
     yield from _packages()
@@ -88,7 +100,7 @@ def findings(
     yield from _plugins()
     yield from _places()
     if recipe is not None:
-        yield from _recipe(recipe, overrides or [], step)
+        yield from _recipe(recipe, overrides or [], step, parity)
 
 
 # --- packages and hardware ---------------------------------------------------------------------------------
@@ -261,8 +273,8 @@ def _places() -> Iterator[Finding]:
 # --- a recipe ----------------------------------------------------------------------------------------------
 
 
-def _recipe(name: str, overrides: list[str], step: bool | None) -> Iterator[Finding]:
-    from skinflow_plugins.cli import doctor_training
+def _recipe(name: str, overrides: list[str], step: bool | None, parity: bool) -> Iterator[Finding]:
+    from skinflow_plugins.cli import doctor_parity, doctor_training
     from skinflow_plugins.cli.recipe_arguments import read_recipe
     from skinflow_plugins.cli.validate import valid
 
@@ -279,6 +291,8 @@ def _recipe(name: str, overrides: list[str], step: bool | None) -> Iterator[Find
     yield _base(loaded.recipe)
     yield from _engine(loaded.recipe, known)
     yield from doctor_training.findings(loaded.recipe, known, step)
+    if parity:
+        yield from doctor_parity.findings(loaded.recipe, known)
 
 
 def _base(recipe: Recipe) -> Finding:

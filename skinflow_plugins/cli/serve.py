@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shlex
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from skinflow_plugins.cli.parser import Parser, add_verb
 
 if TYPE_CHECKING:
-    from skinflow_plugins.bridge.serve import Subject
+    from skinflow_plugins.bridge.serve import Order, Subject
     from skinflow_plugins.cli.parser import Verbs
 
 DESCRIPTION = """\
@@ -83,36 +84,53 @@ def do(arguments: argparse.Namespace) -> int:
         arguments.further,
     )
     hush(Path(order.checkpoint))
-    known = catalogue()
-    subject = serve.check(order, known)
-    chat, note = serve.compare_templates(subject, order, known)
+    with _stoppable():
+        return _serve(order, serve.check(order, catalogue()))
+
+
+def _serve(order: Order, subject: Subject) -> int:
+    from skinflow_plugins.bridge import serve
+    from skinflow_plugins.catalogue import catalogue
+
+    chat, note = serve.compare_templates(subject, order, catalogue())
     if note:
         say(f"note: {note}")
     model = subject.model
     if subject.source is not None and subject.source.base:
-        model = str(serve.merged(subject.source, known, say))
+        model = str(serve.merged(subject.source, catalogue(), say))
+    environment = serve.environment_of(order)
     if serve.on_cpu():
-        space = serve.cache_space()
+        space = environment["VLLM_CPU_KVCACHE_SPACE"]
         say(f"no accelerator: eager mode, {space} GiB of key-value cache (VLLM_CPU_KVCACHE_SPACE)")
-    if order.host not in LOOPBACK and not order.api_key:
+    keyed = "VLLM_API_KEY" in environment
+    if order.host not in LOOPBACK and not keyed:
         say(f"note: whoever reaches {order.host} can ask this server; --api-key KEY restricts that")
     port = order.port or serve.free_port(order.host)
     argv = serve.arguments_of(subject, model, order, port)
-    for name in ("SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), _interrupt)
-    with serve.Server(argv, serve.environment_of(order), order.host, port) as server:
+    with serve.Server(argv, environment, order.host, port) as server:
         say(f"starting vLLM; its log is {server.log}")
         server.wait_ready()
         name = order.name or subject.name
         if chat is not None:
             serve.confirm(server, chat, name)
-        say(f"\n{greeting(subject, name, server.url, keyed=bool(order.api_key))}\n\nready; Ctrl-C ends it")
+        say(f"\n{greeting(subject, name, server.url, keyed=keyed)}\n\nready; Ctrl-C ends it")
         try:
             server.wait()
         except KeyboardInterrupt:
             say("\nending vLLM")
     server.log.unlink(missing_ok=True)  # nobody needs it after a good end
     return 0
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """While it lasts, SIGTERM and a closed terminal do what Ctrl-C does, which ends vLLM and cleans up."""
+    before = {each: signal.signal(each, _interrupt) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def say(text: str) -> None:

@@ -18,6 +18,9 @@ KNOWS_DYNAMIC = ("qwen2_5_vl", "qwen3_vl", "llava", "gemma3", "idefics3", "inter
 _OF_THE_CLIENT = ("vllm_server_",)
 _OF_COLOCATE = ("sleep_level", "offload_model", "offload_optimizer", "move_model_batches")
 
+FILTERS = {"top_k": -1, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+"""What narrows the distribution that is sampled from, and the value that switches it off."""
+
 Mistake = tuple[lines.Path, str, str]
 
 
@@ -110,6 +113,15 @@ def mistakes(recipe: Recipe, family: BaseFamily | None) -> Iterator[Mistake]:
             if rollouts.options.get(name):
                 message = f"{name!r} is about an engine within the trainer, and this one is a server"
                 yield (*here, "options", name), message, "leave it out, or write `mode: colocate`"
+    for name, off in FILTERS.items():
+        for number, stage in enumerate(recipe.stages):
+            value = {**recipe.swift, **stage.swift}.get(name, off)
+            if stage.kind == "grpo" and value not in (off, None) and not (name == "top_k" and value == 0):
+                at: lines.Path = ("stages", number, "swift") if name in stage.swift else ("swift",)
+                message = (
+                    f"found {value}: vLLM reports log-probabilities after this filter, trainers before it"
+                )
+                yield (*at, name), message, f"leave it out, or write {off}"
     if not recipe.model.vision.dynamic:
         return
     if family is not None and family.name not in KNOWS_DYNAMIC:

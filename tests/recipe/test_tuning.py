@@ -42,6 +42,7 @@ def frozen(llm: bool, vit: bool, aligner: bool) -> dict[str, bool]:
     return {"freeze_llm": llm, "freeze_vit": vit, "freeze_aligner": aligner}
 
 
+VLLM = ["rollouts.engine=vllm", "launch.mode=process", "swift.top_k=-1"]
 SAVED = {"modules_to_save": ["dve_router"]}
 # (tuner, encoder): with any encoder, and what a dynamic one adds
 TABLE: Mapping[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {
@@ -260,7 +261,7 @@ DYNAMIC = [
     ([LORA, "swift.target_regex='('"], "swift.target_regex: found '(', which is no regular expression", ""),
     # routers that the rollouts would not see
     (
-        [LORA, "rollouts={engine: vllm, options: {vllm_enable_lora: true}}"],
+        [LORA, *VLLM, "rollouts.options={vllm_enable_lora: true}"],
         "rollouts.options.vllm_enable_lora: found true: swift would send vLLM the LoRA part alone",
         "merged weights",
     ),
@@ -310,7 +311,7 @@ RIGHT = [
     ["swift.freeze_vit=true", r"swift.trainable_parameters_regex='\.dve_router\.'"],
     ["swift.freeze_vit=true", "swift.trainable_parameters_regex=router"],
     ["swift.target_modules=[gate_proj]"],  # full tuning reads no targets
-    ["rollouts={engine: vllm, options: {vllm_enable_lora: false}}", LORA],
+    [*VLLM, "rollouts.options={vllm_enable_lora: false}", LORA],
     ["swift.optimizer=muon"],
     ["tuning.router_learning_rate=1e-3", "swift.optimizer=skinflow"],
 ]
