@@ -30,9 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": CORE | {"data", "diagnosis", "models", "rewards", "vision"},
     "torchvision_cpu": set(),
     "report": CORE | {"data", "models"},
-    "recipe": CORE | {"catalogue", "diagnosis", "models", "data"},
+    "recipe": CORE | {"catalogue", "diagnosis", "engine", "models", "data"},
     "builtin": CORE | {"data", "diagnosis", "models", "rewards"},
-    "bridge": CORE | {"catalogue", "data", "diagnosis", "models", "recipe", "rewards", "vision"},
+    "bridge": CORE | {"catalogue", "data", "diagnosis", "engine", "models", "recipe", "rewards", "vision"},
     "cli": CORE
     | {"catalogue", "bridge", "data", "diagnosis", "models", "recipe", "report", "rewards"}
     | {"torchvision_cpu", "vision"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from skinflow_plugins.engine.seams import ENGINE_SEAMS
 from skinflow_plugins.models.families import BaseFamily
 from skinflow_plugins.recipe import lines
 from skinflow_plugins.recipe.explained import Explained
@@ -13,7 +14,7 @@ from skinflow_plugins.recipe.schema import Recipe
 
 NO_PLACEHOLDERS = "skinflow_plugins.engine.placeholders:NoPlaceholders"
 HOST, PORT = "127.0.0.1", 8000
-KNOWS_DYNAMIC = ("qwen2_5_vl", "qwen3_vl", "llava", "gemma3", "idefics3", "internvl")
+KNOWS_DYNAMIC = tuple(ENGINE_SEAMS)
 """The base families whose dynamic models vLLM can run."""
 _OF_THE_CLIENT = ("vllm_server_",)
 _OF_COLOCATE = ("sleep_level", "offload_model", "offload_optimizer", "move_model_batches")

@@ -41,12 +41,6 @@ def test_log_probabilities_are_those_of_the_rest(engines: Callable[..., Any]) ->
             assert all(row[token].logprob == -torch.inf for token in never)
             rest = torch.tensor([each.logprob for token, each in row.items() if token not in never])
             assert abs(float(rest.logsumexp(0))) < 1e-5
-    engine.masked = False
-    try:
-        answers = engine.generate(max_tokens=8, logprobs=-1, ignore_eos=True)
-        assert engine.difference(model, answers) > 1e3  # minus infinity against a number
-    finally:
-        engine.masked = True
 
 
 def test_ids_are_those_of_the_checkpoint(engines: Callable[..., Any]) -> None:

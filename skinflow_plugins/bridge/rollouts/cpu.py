@@ -69,7 +69,11 @@ def _install_trainer() -> None:
 
 def _fixed(model: Any) -> dict[str, Any]:
     """Tensors that are no parameters, and that a reload would leave as they come from memory."""
-    return {name: value for name, value in model.named_buffers() if name.endswith(".base_weight")}
+    return {
+        name.removeprefix("base_model.model."): value  # PEFT's wrapper
+        for name, value in model.named_buffers()
+        if name.endswith(".base_weight")
+    }
 
 
 def _broadcast(communicator: TcpCommunicator, tensors: Iterable[Any]) -> None:
