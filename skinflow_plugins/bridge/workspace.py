@@ -56,6 +56,16 @@ class Workspace:
         write_text(self.marker(slug), json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
 
+class Occupied(InputError):
+    """Another process works in the folder."""
+
+
+def is_prepared(root: Path, document: Mapping[str, Any]) -> bool:
+    """Whether a run of this resolved recipe has written all that its stages need."""
+    found = _read(root / "run.json")
+    return found is not None and found["recipe"] == document and (root / "plan.txt").is_file()
+
+
 def digest(document: Mapping[str, Any]) -> str:
     """The SHA-256 of a resolved recipe."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
@@ -123,7 +133,7 @@ def _lock(lock: IO[str], root: Path, patience: float) -> None:
             if time.monotonic() < until:
                 time.sleep(0.2)
                 continue
-            raise InputError(Problem("another skinflow run works in this folder", where=str(root))) from error
+            raise Occupied(Problem("another skinflow run works in this folder", where=str(root))) from error
         return
 
 

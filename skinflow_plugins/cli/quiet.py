@@ -28,6 +28,12 @@ def hush(root: Path) -> None:
         warnings.simplefilter("ignore")
     if os.environ["LOG_LEVEL"] == "WARNING":
         logging.getLogger("swift").addFilter(Repetition(root))
+        logging.getLogger("transformers.configuration_utils").addFilter(_no_dtype)
+
+
+def _no_dtype(record: logging.LogRecord) -> bool:
+    """Not that swift sets `torch_dtype` of a config: nobody but swift can follow that advice."""
+    return "`torch_dtype` is deprecated" not in record.getMessage()
 
 
 class Repetition(logging.Filter):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import shlex
-import signal
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from skinflow_plugins.cli.parser import Parser, add_verb
 
 if TYPE_CHECKING:
-    from skinflow_plugins.bridge.serve import Order, Subject
+    from skinflow_plugins.bridge.serving.subject import Order, Subject
     from skinflow_plugins.cli.parser import Verbs
 
 DESCRIPTION = """\
@@ -68,13 +67,13 @@ def _port(text: str) -> int:
 
 def do(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; `WorkFailed` when vLLM dies."""
-    from pathlib import Path
-
-    from skinflow_plugins.bridge import serve
+    from skinflow_plugins.bridge.child import stoppable
+    from skinflow_plugins.bridge.serving import checks
+    from skinflow_plugins.bridge.serving.subject import Order
     from skinflow_plugins.catalogue import catalogue
     from skinflow_plugins.cli.quiet import hush
 
-    order = serve.Order(
+    order = Order(
         arguments.checkpoint,
         arguments.host,
         arguments.port,
@@ -84,35 +83,38 @@ def do(arguments: argparse.Namespace) -> int:
         arguments.further,
     )
     hush(Path(order.checkpoint))
-    with _stoppable():
-        return _serve(order, serve.check(order, catalogue()))
+    with stoppable():
+        return _serve(order, checks.check(order, catalogue()))
 
 
 def _serve(order: Order, subject: Subject) -> int:
-    from skinflow_plugins.bridge import serve
+    from skinflow_plugins.bridge.serving import memory, template
+    from skinflow_plugins.bridge.serving.arguments import arguments_of, environment_of
+    from skinflow_plugins.bridge.serving.merged import merged
+    from skinflow_plugins.bridge.serving.process import Server, free_port
     from skinflow_plugins.catalogue import catalogue
 
-    chat, note = serve.compare_templates(subject, order, catalogue())
+    chat, note = template.compare_templates(subject, order, catalogue())
     if note:
         say(f"note: {note}")
     model = subject.model
     if subject.source is not None and subject.source.base:
-        model = str(serve.merged(subject.source, catalogue(), say))
-    environment = serve.environment_of(order)
-    if serve.on_cpu():
+        model = str(merged(subject.source, catalogue(), say))
+    environment = environment_of(order)
+    if memory.on_cpu():
         space = environment["VLLM_CPU_KVCACHE_SPACE"]
         say(f"no accelerator: eager mode, {space} GiB of key-value cache (VLLM_CPU_KVCACHE_SPACE)")
     keyed = "VLLM_API_KEY" in environment
     if order.host not in LOOPBACK and not keyed:
         say(f"note: whoever reaches {order.host} can ask this server; --api-key KEY restricts that")
-    port = order.port or serve.free_port(order.host)
-    argv = serve.arguments_of(subject, model, order, port)
-    with serve.Server(argv, environment, order.host, port) as server:
+    port = order.port or free_port(order.host)
+    argv = arguments_of(subject, model, order, port)
+    with Server(argv, environment, order.host, port) as server:
         say(f"starting vLLM; its log is {server.log}")
         server.wait_ready()
         name = order.name or subject.name
         if chat is not None:
-            serve.confirm(server, chat, name)
+            template.confirm(server, chat, name)
         say(f"\n{greeting(subject, name, server.url, keyed=keyed)}\n\nready; Ctrl-C ends it")
         try:
             server.wait()
@@ -122,24 +124,9 @@ def _serve(order: Order, subject: Subject) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """While it lasts, SIGTERM and a closed terminal do what Ctrl-C does, which ends vLLM and cleans up."""
-    before = {each: signal.signal(each, _interrupt) for each in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
 def say(text: str) -> None:
     """Print at once: somebody may be waiting behind a pipe for the line that says ready."""
     print(text, flush=True)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def greeting(subject: Subject, name: str, url: str, *, keyed: bool) -> str:

@@ -28,9 +28,7 @@ def prepare(swift: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         eos_token_id, pad_token_id = 2, 0
 
     def get(config: Any, cured: bool, **request: Any) -> Any:
-        monkeypatch.setattr(
-            transformers_engine, "prepare_generation_config", utils.prepare_generation_config
-        )
+        monkeypatch.setattr(transformers_engine, "prepare_generation_config", utils.prepare_generation_config)
         if cured:
             sample_as_asked()
         engine = object.__new__(transformers_engine.TransformersEngine)

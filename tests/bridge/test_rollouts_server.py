@@ -1,4 +1,4 @@
-"""A rollout server that dies, hangs or fails, and one that comes late: what the trainer says, and how soon."""
+"""A rollout server that dies, hangs or fails, or comes late: what the trainer says, and how soon."""
 
 from __future__ import annotations
 
@@ -154,10 +154,10 @@ def test_a_server_that_hangs(name: str) -> None:
 def test_a_server_that_dies() -> None:
     with serving("die") as running:
         client = guarded(running.url)
-        with pytest.raises(WorkFailed, match="infer failed: .*Connection aborted") as info:
+        with pytest.raises(WorkFailed, match=r"infer failed: .*Connection aborted") as info:
             client.infer("which?")
         assert AGAIN in str(info.value)
-    with pytest.raises(WorkFailed, match="infer failed: .*(refused|reset)"):
+    with pytest.raises(WorkFailed, match=r"infer failed: .*(refused|reset)"):
         client.infer("which?")
 
 
@@ -329,7 +329,7 @@ def test_a_server_that_hangs_at_its_health_is_given_no_longer(monkeypatch: pytes
     monkeypatch.setattr(Handler, "do_GET", Handler.answer)
     with serving("hang") as running:
         started = time.monotonic()
-        with pytest.raises(InputError, match="within 0.5 s"):
+        with pytest.raises(InputError, match=r"within 0.5 s"):
             wait_for([running.address], 0.5, lambda _: None)
         assert time.monotonic() - started < 2
 
@@ -364,15 +364,15 @@ def test_swifts_client_and_a_server_that_is_lost(kind: str, client: Callable[...
     with serving("hang") as running:
         guarded_client = client(kind, running)
         started = time.monotonic()
-        with pytest.raises(WorkFailed, match="infer failed: .*Read timed out") as info:
+        with pytest.raises(WorkFailed, match=r"infer failed: .*Read timed out") as info:
             guarded_client.infer(asked())
         assert time.monotonic() - started < 5
         assert AGAIN in str(info.value)
         assert f"at {running.url} was lost" in str(info.value)
         running.behaviour = "error"
-        with pytest.raises(WorkFailed, match="infer failed: .*Server 0 failed: 500, out of memory"):
+        with pytest.raises(WorkFailed, match=r"infer failed: .*Server 0 failed: 500, out of memory"):
             guarded_client.infer(asked())
-    with pytest.raises(WorkFailed, match="infer failed: .*Connection"):
+    with pytest.raises(WorkFailed, match=r"infer failed: .*Connection"):
         guarded_client.infer(asked())
 
 
@@ -395,7 +395,7 @@ def test_weights_for_a_server_that_hangs(client: Callable[..., Any]) -> None:
     with serving("hang") as running:
         guarded_client = client("VLLMClient", running)
         started = time.monotonic()
-        with pytest.raises(WorkFailed, match="update_named_param failed: .*Read timed out"):
+        with pytest.raises(WorkFailed, match=r"update_named_param failed: .*Read timed out"):
             guarded_client.update_named_param("a", torch.zeros(1))
         with pytest.raises(WorkFailed, match="reset_prefix_cache failed"):
             guarded_client.reset_prefix_cache()

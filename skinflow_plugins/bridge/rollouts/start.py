@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from skinflow_plugins.bridge.processes import PARENT_VARIABLE
+from skinflow_plugins.bridge import child
+from skinflow_plugins.bridge.entry_path import plugin_path
 from skinflow_plugins.bridge.run import PATIENCE, prepare_run
 from skinflow_plugins.bridge.swift_yaml import argv_of
-from skinflow_plugins.bridge.workspace import open_workspace
+from skinflow_plugins.bridge.workspace import Occupied, is_prepared, open_workspace
 from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.errors import InputError, Problem, WorkFailed
 from skinflow_plugins.recipe import rollouts
 from skinflow_plugins.recipe.explained import Explained
 from skinflow_plugins.recipe.load import Loaded
-from skinflow_plugins.recipe.plan import Plan
+from skinflow_plugins.recipe.plan import Plan, plan
 
 OF_THE_MODEL = (
     *("model_type", "template", "system", "use_chat_template", "max_length", "max_pixels", "use_hf"),
     *("torch_dtype", "model_revision", "rope_scaling", "external_plugins"),
 )
 """What the trainer is told about the model, the server must be told as well."""
-_PATIENCE = 15.0
 
 
 def serve(loaded: Loaded, catalogue: Catalogue, root: Path) -> None:
@@ -40,9 +39,22 @@ def serve(loaded: Loaded, catalogue: Catalogue, root: Path) -> None:
         hint = "add rollouts.engine=vllm rollouts.mode=server, here and to `skinflow run`"
         raise InputError(Problem(message, path="rollouts", hint=hint))
     root = root.absolute()
-    with open_workspace(root, loaded.mapping, PATIENCE):
-        planned, _ = prepare_run(loaded, catalogue, root)
+    planned = _prepared(loaded, catalogue, root)
     _foreground(["rollout", *server_argv(planned)])
+
+
+def _prepared(loaded: Loaded, catalogue: Catalogue, root: Path) -> Plan:
+    """The plan, once the folder holds the base model: made here, or by a `run` that waits for us meanwhile."""
+    until = time.monotonic() + PATIENCE
+    while not is_prepared(root, loaded.mapping):
+        try:
+            with open_workspace(root, loaded.mapping):
+                return prepare_run(loaded, catalogue, root)[0]
+        except Occupied:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+    return plan(loaded.recipe, catalogue, root=root, plugin=plugin_path())
 
 
 def server_argv(planned: Plan) -> list[str]:
@@ -54,32 +66,11 @@ def server_argv(planned: Plan) -> list[str]:
 
 
 def _foreground(argv: Sequence[str]) -> None:
-    """Run `swift ARGV` as a session of its own, which ends with us, whoever ends us."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "swift.cli.main", *argv],
-        env={**os.environ, PARENT_VARIABLE: str(os.getpid()), "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,
-    )
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        code = child.wait()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        _end(child)
+    """Run `swift ARGV` until it or we are stopped; none of its processes outlives this call."""
+    with child.stoppable():
+        server = child.start([sys.executable, "-m", "swift.cli.main", *argv], os.environ)
+        try:
+            child.wait(server)
+        finally:
+            code = child.end(server)
     raise WorkFailed(f"the rollout server ended with exit code {code}; its own message stands above")
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(child.pid, number)
-        except ProcessLookupError:
-            return
-        try:
-            child.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            continue
