@@ -34,8 +34,8 @@ def train(plan: Plan, stage: StagePlan, workspace: Workspace, say: Say) -> None:
         # Resumed with rows to spare, the trainer would take one more step before it sees that it is done.
         checkpoints.close(folder, checkpoints.step_of(last[0]))
     else:
-        how, more = reach(plan.recipe, stage, say)
-        argv = [*stage_argv(plan, stage, how), *resume]
-        launch(how, stage.command, argv, {**stage.environment, **more}, what=f"stage {stage.slug}")
+        how, more, environment = reach(plan.recipe, stage, say)
+        argv = [*stage_argv(plan, stage, how), *more, *resume]
+        launch(how, stage.command, argv, {**stage.environment, **environment}, what=f"stage {stage.slug}")
     seconds = round(time.monotonic() - started, 1)
     workspace.finish(stage.slug, {"seconds": seconds, "resumed": bool(last)})

@@ -34,7 +34,7 @@ def do(arguments: argparse.Namespace) -> int:
     from skinflow_plugins.recipe.rollouts import address
 
     root: Path = arguments.output or default_folder(loaded.recipe)
-    host, port = address(loaded.recipe.rollouts.options)[0]
+    host, port = address(loaded.recipe.rollouts.options)
     print(f"rollout server of {loaded.recipe.name} at http://{host}:{port}, run folder {root}", flush=True)
     serve(loaded, known, root)
     return 0

@@ -58,6 +58,10 @@ def refuse(vllm_config: Any) -> None:
     if parallel.tensor_parallel_size > 1:
         hint = "set vllm_tensor_parallel_size to 1, and use data parallel servers for more GPUs"
         wrong.append((f"tensor_parallel_size is {parallel.tensor_parallel_size}; expected 1", hint))
+    if parallel.pipeline_parallel_size > 1:
+        wrong.append(
+            (f"pipeline_parallel_size is {parallel.pipeline_parallel_size}; expected 1", "leave it out")
+        )
     if compilation.cudagraph_mm_encoder:
         wrong.append(("cudagraph_mm_encoder is on: graphs know no images", "leave it off"))
     if compilation.compile_mm_encoder:
@@ -144,6 +148,8 @@ def _tell(tower: nn.Module, blocks: nn.ModuleList, engine: EngineSeam, images: I
     # vLLM runs under inference mode and never computes a block again, so an argument that travels beside the
     # call is safe here; the trainer's blocks hand it on.
     if engine.images == "masked_rows":
+        # vLLM leaves padding in otherwise; transformers does not.
+        setattr(tower, "apply_encoder_attention_mask", True)  # noqa: B010 (a Module's attributes are typed)
         for block in blocks:
             block.register_forward_pre_hook(before, with_kwargs=True)
             block.register_forward_hook(after, always_call=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from skinflow_plugins.engine.seams import ENGINE_SEAMS
 from skinflow_plugins.models.families import BaseFamily
-from skinflow_plugins.recipe import lines
+from skinflow_plugins.recipe import lines, swift_arguments
 from skinflow_plugins.recipe.explained import Explained
 from skinflow_plugins.recipe.families import TINY
 from skinflow_plugins.recipe.schema import Recipe
@@ -49,7 +51,7 @@ def server_arguments(recipe: Recipe, family: BaseFamily) -> dict[str, Explained]
     options = recipe.rollouts.options
     found = engine_arguments(recipe, family)
     mine = {name: value for name, value in options.items() if _of_the_engine(name) and name not in found}
-    host, port = address(options)[0]
+    host, port = address(options)
     return {
         "host": Explained(host),
         "port": Explained(port),
@@ -61,8 +63,9 @@ def server_arguments(recipe: Recipe, family: BaseFamily) -> dict[str, Explained]
 def engine_arguments(recipe: Recipe, family: BaseFamily) -> dict[str, Explained]:
     """What the engine is told whoever holds it; the recipe's own options win, or are added to."""
     options = recipe.rollouts.options
-    kwargs = dict(options.get("vllm_engine_kwargs") or {})
-    processors = [*kwargs.get("logits_processors", []), NO_PLACEHOLDERS]
+    given = options.get("vllm_engine_kwargs") or {}
+    kwargs = dict(json.loads(given) if isinstance(given, str) else given)  # swift takes both
+    processors = [*_listed(kwargs.get("logits_processors", [])), NO_PLACEHOLDERS]
     kwargs["logits_processors"] = list(dict.fromkeys(processors))
     limits = {"image": 1}
     if any("video" in token for token in family.image_placeholders):
@@ -79,17 +82,32 @@ def engine_arguments(recipe: Recipe, family: BaseFamily) -> dict[str, Explained]
     }
 
 
-def address(options: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """(host, port) of every rollout server that the options name."""
-    if urls := options.get("vllm_server_base_url"):
-        from urllib.parse import urlsplit
+def urls(options: Mapping[str, Any]) -> list[str]:
+    """The base URL of every rollout server that the options name, as swift's client makes them."""
+    if given := options.get("vllm_server_base_url"):
+        return [url.rstrip("/") for url in _listed(given)]
+    return [f"http://{host}:{port}" for host, port in _places(options)]
 
-        parts = [urlsplit(url) for url in ([urls] if isinstance(urls, str) else urls)]
-        return [(part.hostname or HOST, part.port or PORT) for part in parts]
-    hosts, ports = options.get("vllm_server_host", HOST), options.get("vllm_server_port", PORT)
-    hosts = [hosts] if isinstance(hosts, str) else list(hosts)
-    ports = [ports] if isinstance(ports, int) else list(ports)
+
+def address(options: Mapping[str, Any]) -> tuple[str, int]:
+    """Where `skinflow rollout` listens: the first (host, port) that the options name."""
+    if given := options.get("vllm_server_base_url"):
+        part = urlsplit(_listed(given)[0])
+        return part.hostname or HOST, part.port or {"https": 443}.get(part.scheme, 80)
+    return _places(options)[0]
+
+
+def _places(options: Mapping[str, Any]) -> list[tuple[str, int]]:
+    hosts, ports = (
+        _listed(options.get("vllm_server_host", HOST)),
+        _listed(options.get("vllm_server_port", PORT)),
+    )
     return [(str(host), int(port)) for host, port in zip(hosts, ports, strict=False)]
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list argument as swift takes it: one value counts as a list of one."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _of_the_engine(name: str) -> bool:
@@ -102,14 +120,15 @@ def mistakes(recipe: Recipe, family: BaseFamily | None) -> Iterator[Mistake]:
     if rollouts.engine != "vllm":
         return
     here: lines.Path = ("rollouts",)
-    if rollouts.timeout <= 0:
+    if not rollouts.timeout > 0:
         yield (*here, "timeout"), f"found {rollouts.timeout}, expected seconds above 0", ""
-    if rollouts.tolerance is not None and rollouts.tolerance <= 0:
+    if rollouts.tolerance is not None and not rollouts.tolerance > 0:
         yield (*here, "tolerance"), f"found {rollouts.tolerance}, expected nats above 0", ""
     if rollouts.mode == "colocate" and recipe.launch.mode == "inline":
         message = "inline keeps vLLM's memory, and its process group, for the next stage"
         yield ("launch", "mode"), message, "write `mode: process`, or `rollouts: {mode: server}`"
     if rollouts.mode == "server":
+        yield from _of_a_server(rollouts.options)
         for name in _OF_COLOCATE:
             if rollouts.options.get(name):
                 message = f"{name!r} is about an engine within the trainer, and this one is a server"
@@ -133,3 +152,19 @@ def mistakes(recipe: Recipe, family: BaseFamily | None) -> Iterator[Mistake]:
         message = f"found {parallel}: the dynamic vision encoder runs on one GPU per engine"
         hint = "leave it out; in server mode, vllm_data_parallel_size takes more GPUs"
         yield (*here, "options", "vllm_tensor_parallel_size"), message, hint
+
+
+def _of_a_server(options: Mapping[str, Any]) -> Iterator[Mistake]:
+    here: lines.Path = ("rollouts", "options")
+    mine = {"host": "vllm_server_host", "port": "vllm_server_port"}
+    for name in options:
+        known = name in swift_arguments.arguments("grpo") or name not in swift_arguments.arguments("rollout")
+        if not known and not _of_the_engine(name):
+            hint = f"use {mine[name]}" if name in mine else "leave it out"
+            yield (*here, name), f"{name!r} is set by `skinflow rollout` itself", hint
+    if "vllm_server_base_url" not in options:
+        hosts = _listed(options.get("vllm_server_host", HOST))
+        ports = _listed(options.get("vllm_server_port", PORT))
+        if len(hosts) != len(ports):
+            message = f"{len(ports)} ports for {len(hosts)} hosts"
+            yield (*here, "vllm_server_port"), message, "give one port for each host"

@@ -101,7 +101,9 @@ def test_a_change_that_shows_nothing() -> None:
 def test_sharded() -> None:
     sharded = found(after=None, moved=None)
     assert sharded.problems() == []
-    assert sharded.summary().endswith("; sharded weights were not changed for a second look")
+    assert sharded.summary().endswith(
+        "; the weights (sharded, or none that train) were not changed for a second look"
+    )
 
 
 def test_as_a_file() -> None:

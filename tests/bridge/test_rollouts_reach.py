@@ -38,7 +38,7 @@ def planned(*overrides: str, root: Path = Path("/RUN")) -> Plan:
     return plan(load(TINY, overrides).recipe, catalogue(), root=root, plugin="/PLUGIN/plugin.py")
 
 
-def reached(*overrides: str, stage: int = 1) -> tuple[Launch, dict[str, str]]:
+def reached(*overrides: str, stage: int = 1) -> tuple[Launch, list[str], dict[str, str]]:
     whole = planned(*overrides)
     return reach(whole.recipe, whole.stages[stage], lambda _: None)
 
@@ -91,9 +91,9 @@ def test_stages_that_do_not_sample_with_it(
     overrides: tuple[str, ...], stage: int, vllm: Any, waited: list[Any]
 ) -> None:
     vllm(False)
-    how, more = reached(*overrides, stage=stage)
+    how, more, environment = reached(*overrides, stage=stage)
     assert how == planned(*overrides).recipe.launch
-    assert more == {}
+    assert (more, environment) == ([], {})
     assert waited == []
 
 
@@ -102,17 +102,22 @@ def test_a_port_of_its_own(
     mode: tuple[str, ...], vllm: Any, waited: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two runs on a machine would meet at swift's default."""
-    ports = [int(reached(*mode)[1]["MASTER_PORT"]) for _ in range(2)]
+    found = [reached(*mode) for _ in range(2)]
+    ports = [int(environment["MASTER_PORT"]) for _, _, environment in found]
+    assert [more[:1] for _, more, _ in found] == [["--vllm_server_group_port"] * (mode == SERVER)] * 2
+    ports += [int(port) for _, more, _ in found for port in more[1:]]
     for port in ports:
         with socket.socket() as free:
             free.bind(("127.0.0.1", port))
     assert "MASTER_PORT" not in os.environ
     monkeypatch.setenv("MASTER_PORT", "29512")
-    assert reached(*mode)[1] == {}
+    assert reached(*mode)[2] == {}
+    if mode == SERVER:
+        assert reached(*mode, "rollouts.options={vllm_server_group_port: [7]}")[1] == []
 
 
 def test_colocate_starts_as_the_recipe_says(vllm: Any, waited: list[Any]) -> None:
-    how, _ = reached(*COLOCATE, "launch.processes=2")
+    how, _, _ = reached(*COLOCATE, "launch.processes=2")
     assert how == Launch("process", 2)
     assert waited == []
 
@@ -121,7 +126,7 @@ def test_a_server_is_waited_for(vllm: Any, waited: list[Any]) -> None:
     reached(*SERVER)
     more = "rollouts.options={vllm_server_host: [a, b], vllm_server_port: [1, 2], vllm_server_timeout: 5}"
     reached(*SERVER, more)
-    assert waited == [([("127.0.0.1", 8000)], 240.0), ([("a", 1), ("b", 2)], 5.0)]
+    assert waited == [(["http://127.0.0.1:8000"], 240.0), (["http://a:1", "http://b:2"], 5.0)]
 
 
 def test_no_server_is_the_users_to_mend(vllm: Any) -> None:
@@ -141,7 +146,7 @@ def test_a_servers_trainer_without_an_accelerator_is_inline(
 
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
     whole, said = planned(*SERVER), list[str]()
-    how, _ = reach(whole.recipe, whole.stages[1], said.append)
+    how, _, _ = reach(whole.recipe, whole.stages[1], said.append)
     assert how.mode == mode
     assert said == ([] if accelerator else ["no accelerator on this machine: swift runs inside this process"])
     # What is started is what was reached: a file for the program, everything for its function.
@@ -149,7 +154,6 @@ def test_a_servers_trainer_without_an_accelerator_is_inline(
     assert argv == (["/RUN/2-caption.yaml"] if accelerator else arguments_of(whole.stages[1]))
 
 
-@pytest.mark.xfail(strict=True, reason="reported: `inline` runs in one process, whatever `processes` says")
 def test_several_processes_cannot_be_inline(
     vllm: Any, waited: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

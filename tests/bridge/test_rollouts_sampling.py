@@ -119,7 +119,6 @@ def test_a_checkpoint_of_its_own_mind_is_heeded_where_nothing_is_asked(prepare: 
     assert prepare(GenerationConfig(top_k=20), cured=True, top_k=None).top_k == 20
 
 
-@pytest.mark.xfail(strict=True, reason="reported: swift falls back on the checkpoint's 20 for `no top_k`")
 def test_a_checkpoint_of_its_own_mind_does_not_win(prepare: Callable[..., Any]) -> None:
     """Qwen3-VL comes with top_k 20; vLLM, asked for -1, samples from all."""
     assert prepare(GenerationConfig(top_k=20), cured=True, top_k=-1).top_k == 0

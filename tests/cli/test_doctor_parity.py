@@ -134,7 +134,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
                 raise WorkFailed(f"{what}: swift rlhf ended with exit code 1")
 
         monkeypatch.setattr(look, "launch", launch)
-        monkeypatch.setattr(look, "reach", lambda recipe, stage, say: (recipe.launch, {"MASTER_PORT": "7"}))
+        monkeypatch.setattr(
+            look, "reach", lambda recipe, stage, say: (recipe.launch, [], {"MASTER_PORT": "7"})
+        )
         return calls
 
     return stand_in
@@ -151,7 +153,7 @@ def run(root: Path, *overrides: str, stage: str = "diagnosis") -> Parity:
 def test_one_stage_from_the_base_for_nothing_but_the_report(started: Any, tmp_path: Path) -> None:
     """A later one too: what its predecessors leave, and what it replays of them, is not there."""
     calls = started(EQUAL.as_json())
-    assert run(tmp_path) == EQUAL
+    assert run(tmp_path, "stages.diagnosis.init=warmup") == EQUAL
     ((how, command, argv, environment, what),) = calls
     assert (how.mode, command, what) == ("process", "rlhf", "the parity check")
     assert argv == [str(tmp_path / "1-diagnosis.yaml")]

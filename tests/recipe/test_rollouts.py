@@ -18,7 +18,7 @@ from skinflow_plugins.catalogue import catalogue
 from skinflow_plugins.models import FAMILIES, family_named
 from skinflow_plugins.recipe import check, load, rollouts, swift_arguments
 from skinflow_plugins.recipe.plan import Plan, plan
-from skinflow_plugins.recipe.rollouts import NO_PLACEHOLDERS, address
+from skinflow_plugins.recipe.rollouts import NO_PLACEHOLDERS, address, urls
 from skinflow_plugins.recipe.schema import Recipe, Rollouts
 
 TINY = Path(__file__).parents[1] / "bridge" / "tiny.yaml"
@@ -188,7 +188,10 @@ def test_what_is_the_engines_is_known_to_a_server() -> None:
     ],
 )
 def test_where_servers_are(given: Mapping[str, Any], expected: list[tuple[str, int]]) -> None:
-    assert address(given) == expected
+    assert address(given) == expected[0]
+    assert [tuple(url.removeprefix("http://").removesuffix("/path").split(":")) for url in urls(given)] == [
+        (host, str(port)) for host, port in expected
+    ]
 
 
 def test_a_url_needs_no_host_beside_it() -> None:
@@ -350,26 +353,22 @@ def test_a_colocate_engine_may_be_split_over_gpus() -> None:
 # --- reported ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    strict=True, reason="reported: `swift rlhf` gets an argument of `swift rollout`, and fails"
-)
 def test_what_only_the_server_knows_does_not_reach_the_trainer() -> None:
     given = options(port=9000)
     assert problems(*SERVER, given) or "port" not in trainer(*SERVER, given)
 
 
-@pytest.mark.xfail(strict=True, reason="reported: swift takes JSON here, and the plan a mapping alone")
 def test_engine_arguments_as_text() -> None:
     given = options(vllm_engine_kwargs='{"max_num_seqs": 4}')
     found = problems(*COLOCATE, given)
     assert found or trainer(*COLOCATE, given)["vllm_engine_kwargs"]["max_num_seqs"] == 4
 
 
-@pytest.mark.xfail(strict=True, reason="reported: we would wait at port 8000, and swift ask at 80")
 def test_a_url_without_a_port() -> None:
-    assert address({"vllm_server_base_url": ["http://a"]}) == [("a", 80)]
+    assert address({"vllm_server_base_url": ["http://a"]}) == ("a", 80)
+    assert address({"vllm_server_base_url": ["https://a"]}) == ("a", 443)
+    assert urls({"vllm_server_base_url": ["https://a/b/"]}) == ["https://a/b"]
 
 
-@pytest.mark.xfail(strict=True, reason="reported: swift refuses this after the model is loaded")
 def test_as_many_ports_as_hosts() -> None:
     assert problems(*SERVER, options(vllm_server_host=["a", "b"]))

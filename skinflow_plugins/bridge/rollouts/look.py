@@ -42,11 +42,11 @@ def look(
         REPORT_VARIABLE: str(report),
         "MODELSCOPE_CACHE": str(root / "cache"),  # swift keeps a copy of every data file there, for ever
     }
-    how, more = reach(planned.recipe, twin, say)
+    how, more, ports = reach(planned.recipe, twin, say)
     try:
         with _output_to(root / "parity.log"):
-            argv = stage_argv(planned, twin, how)
-            launch(how, twin.command, argv, {**environment, **more}, what="the parity check")
+            argv = [*stage_argv(planned, twin, how), *more]
+            launch(how, twin.command, argv, {**environment, **ports}, what="the parity check")
     except WorkFailed as error:
         raise WorkFailed(f"{error}\n    {_end_of(root / 'parity.log')}") from error
     if not report.is_file():

@@ -54,6 +54,7 @@ class Parity:
     before: Difference
     after: Difference | None = None
     moved: Difference | None = None
+    compared: bool = True
 
     def problems(self) -> list[str]:
         """What is wrong; empty when trainer and engine agree."""
@@ -75,13 +76,14 @@ class Parity:
 
     def summary(self) -> str:
         """One line with the largest differences."""
+        ids = "differ" if self.token_ids else "equal" if self.compared else "packed, not compared"
         text = (
-            f"{self.rows} rows, {self.tokens} sampled tokens; token ids "
-            f"{'differ' if self.token_ids else 'equal'}; {self.images}; log-probabilities of trainer and "
-            f"engine differ by at most {self.before} before an update"
+            f"{self.rows} rows, {self.tokens} sampled tokens; token ids {ids}; {self.images}; "
+            "log-probabilities of trainer and engine differ by at most "
+            f"{self.before} before an update"
         )
         if self.after is None or self.moved is None:
-            return f"{text}; sharded weights were not changed for a second look"
+            return f"{text}; the weights (sharded, or none that train) were not changed for a second look"
         text += f", by {self.after} after one that moved them by {self.moved}"
         if self.moved.mean < _SEEN * self.tolerance:
             text += " (too little to tell new weights from old)"
@@ -129,6 +131,7 @@ def compare(trainer: Any, tolerance: float | None) -> Parity:
         first.apart,
         second.apart if changed else None,
         moved if changed else None,
+        first.compared,
     )
 
 
@@ -152,6 +155,7 @@ class _Observed:
             for batch in batches
         )
         own = [ids for batch in batches for ids in _prompts(batch)]
+        self.compared = len(own) == len(prompts)
         self.prompts = _first_difference(own, prompts)
         self.images = _images(trainer, batches, prompts)
 
@@ -196,6 +200,8 @@ def _logps(trainer: Any, batch: Any) -> Tensor:
 
 def _difference(parts: Any) -> Difference:
     gaps = torch.cat([(one - other).float().abs()[mask.bool()] for one, other, mask in parts])
+    if not len(gaps):
+        raise WorkFailed("the rollout engine gave empty answers, so there is nothing to compare")
     return Difference(float(gaps.max()), float(gaps.mean()))
 
 

@@ -20,10 +20,13 @@ def sample_as_asked() -> None:
         return
 
     @functools.wraps(original)
-    def prepare(*arguments: Any, **keywords: Any) -> Any:
-        found = original(*arguments, **keywords)
-        if found is not None and found.do_sample and found.top_k is None:
-            found.top_k = 0
+    def prepare(model_config: Any, request: Any, *arguments: Any, **keywords: Any) -> Any:
+        found = original(model_config, request, *arguments, **keywords)
+        if found is not None and request is not None and found.do_sample:
+            asked = getattr(request, "top_k", None)
+            # A checkpoint's own top_k holds where nothing was asked, not where it was asked to be off.
+            if found.top_k is None or (asked is not None and asked <= 0):
+                found.top_k = 0
         return found
 
     prepare.skinflow = True  # type: ignore[attr-defined]

@@ -32,13 +32,14 @@ def guard(client: Any, seconds: float) -> None:
     """Give every call of swift's client a time limit, and its failures a message for the user."""
     for session in client.sessions:
         session.request = functools.partial(session.request, timeout=(CONNECT, seconds))
-    where = ", ".join(client.base_urls)
     for name in _CALLS:
         if (call := getattr(client, name, None)) is not None:
-            setattr(client, name, _guarded(call, name, where, seconds))
+            setattr(client, name, _guarded(client, call, name, seconds))
 
 
-def _guarded(call: Callable[..., Any], name: str, where: str, seconds: float) -> Callable[..., Any]:
+def _guarded(client: Any, call: Callable[..., Any], name: str, seconds: float) -> Callable[..., Any]:
+    where = ", ".join(client.base_urls)
+
     @functools.wraps(call)
     def guarded(*arguments: Any, **keywords: Any) -> Any:
         ended = threading.Event()
@@ -46,6 +47,8 @@ def _guarded(call: Callable[..., Any], name: str, where: str, seconds: float) ->
         try:
             return call(*arguments, **keywords)
         except Exception as error:
+            for session in client.sessions:  # swift says goodbye at exit, and need not wait as long again
+                session.request = functools.partial(session.request, timeout=(CONNECT, CONNECT))
             raise WorkFailed(message(where, f"{name} failed: {error}")) from error
         finally:
             ended.set()
@@ -68,19 +71,21 @@ def _end(ended: threading.Event, seconds: float, where: str, name: str) -> None:
         os._exit(1)
 
 
-def wait_for(addresses: Sequence[tuple[str, int]], seconds: float, say: Callable[[str], None]) -> None:
+def wait_for(urls: Sequence[str], seconds: float, say: Callable[[str], None]) -> None:
     """Return as soon as every server answers; `InputError` when one does not within `seconds`."""
     import requests
 
-    for host, port in addresses:
-        url, started, said = f"http://{host}:{port}", time.monotonic(), False
+    until = time.monotonic() + seconds
+    for url in urls:
+        said = False
         while True:
+            left = until - time.monotonic()
             try:
-                if requests.get(f"{url}/health", timeout=CONNECT).status_code == 200:
+                if requests.get(f"{url}/health", timeout=max(0.1, min(CONNECT, left))).status_code == 200:
                     break
             except requests.RequestException:
                 pass
-            if time.monotonic() - started > seconds:
+            if time.monotonic() > until:
                 hint = (
                     "start it with `skinflow rollout` and the same recipe and folder, or name another place "
                     "under rollouts.options: vllm_server_host, vllm_server_port, vllm_server_timeout"
@@ -90,4 +95,4 @@ def wait_for(addresses: Sequence[tuple[str, int]], seconds: float, say: Callable
             if not said:
                 say(f"waiting for the rollout server at {url}, up to {seconds:g} s")
                 said = True
-            time.sleep(1)
+            time.sleep(min(1.0, seconds / 10))

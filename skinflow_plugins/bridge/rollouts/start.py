@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from skinflow_plugins.bridge import child
 from skinflow_plugins.bridge.entry_path import plugin_path
+from skinflow_plugins.bridge.rollouts.reach import require_vllm
 from skinflow_plugins.bridge.run import PATIENCE, prepare_run
 from skinflow_plugins.bridge.swift_yaml import argv_of
 from skinflow_plugins.bridge.workspace import Occupied, is_prepared, open_workspace
@@ -38,13 +40,17 @@ def serve(loaded: Loaded, catalogue: Catalogue, root: Path) -> None:
         message = f"the recipe samples with {recipe.rollouts.engine}, {recipe.rollouts.mode}"
         hint = "add rollouts.engine=vllm rollouts.mode=server, here and to `skinflow run`"
         raise InputError(Problem(message, path="rollouts", hint=hint))
+    if not any(stage.kind == "grpo" for stage in recipe.stages):
+        raise InputError(Problem("no stage of the recipe samples: there is no grpo stage", path="stages"))
+    require_vllm()
     root = root.absolute()
     planned = _prepared(loaded, catalogue, root)
+    _wait_for_port(*rollouts.address(recipe.rollouts.options))
     _foreground(["rollout", *server_argv(planned)])
 
 
 def _prepared(loaded: Loaded, catalogue: Catalogue, root: Path) -> Plan:
-    """The plan, once the folder holds the base model: made here, or by a `run` that waits for us meanwhile."""
+    """The plan, once the folder holds the base model: made here, or by a `run` that waits for us."""
     until = time.monotonic() + PATIENCE
     while not is_prepared(root, loaded.mapping):
         try:
@@ -55,6 +61,25 @@ def _prepared(loaded: Loaded, catalogue: Catalogue, root: Path) -> Plan:
                 raise
             time.sleep(0.5)
     return plan(loaded.recipe, catalogue, root=root, plugin=plugin_path())
+
+
+def _wait_for_port(host: str, port: int) -> None:
+    """Return when the port is free; swift would take the next one without a word, where no trainer looks.
+
+    A server that was killed keeps its port for up to a minute. Raises `InputError` when another keeps it.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with socket.socket() as found:
+                found.bind((host, port))
+            return
+        except OSError as error:
+            if time.monotonic() > until:
+                hint = "end the program that listens there, or give rollouts.options.vllm_server_port another"
+                message = f"port {port} of {host} cannot be had: {error.strerror}"
+                raise InputError(Problem(message, path="rollouts.options", hint=hint)) from error
+            time.sleep(1)
 
 
 def server_argv(planned: Plan) -> list[str]:
