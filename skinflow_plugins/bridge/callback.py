@@ -25,6 +25,11 @@ class SkinflowCallback(TrainerCallback):
             from skinflow_plugins.bridge.rollouts import watch
 
             watch.begin(self.trainer, _rollouts())
+        elif hasattr(self.trainer, "_generate_completions"):
+            from skinflow_plugins.bridge.rollouts.head import suppress_placeholders
+
+            model = self.trainer.accelerator.unwrap_model(self.trainer.model)
+            suppress_placeholders(model, self.trainer.processing_class)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if getattr(args, "use_vllm", False):

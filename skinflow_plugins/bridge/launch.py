@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from skinflow_plugins.bridge.processes import PARENT_VARIABLE
+from skinflow_plugins.bridge.settings import REPORT_VARIABLE
 from skinflow_plugins.errors import SkinflowError, WorkFailed
 from skinflow_plugins.recipe.plan import Plan, StagePlan
 from skinflow_plugins.recipe.schema import Launch
@@ -78,8 +79,8 @@ def _inline(command: str, argv: Sequence[str], environment: Mapping[str, str], w
         except SkinflowError:
             raise
         except (Exception, SystemExit) as error:  # argparse exits
-            if isinstance(error, SystemExit) and not error.code:
-                return
+            if isinstance(error, SystemExit) and not error.code and REPORT_VARIABLE in environment:
+                return  # the parity check has seen enough
             raise WorkFailed(f"{what}: swift {command} failed: {type(error).__name__}: {error}") from error
 
 

@@ -19,6 +19,9 @@ from skinflow_plugins.recipe import tuning
 from skinflow_plugins.recipe.plan import STAGE_VARIABLE, Plan, RewardPlan, StagePlan
 from skinflow_plugins.recipe.schema import Rollouts, Tuning
 
+REPORT_VARIABLE = "SKINFLOW_PARITY"
+"""Names the file for the report of `skinflow doctor --parity`, which wants no training."""
+
 
 @dataclass(frozen=True)
 class StageSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -37,5 +38,7 @@ def train(plan: Plan, stage: StagePlan, workspace: Workspace, say: Say) -> None:
         how, more, environment = reach(plan.recipe, stage, say)
         argv = [*stage_argv(plan, stage, how), *more, *resume]
         launch(how, stage.command, argv, {**stage.environment, **environment}, what=f"stage {stage.slug}")
+    if (report := folder / "parity.json").is_file():
+        say(f"vLLM and trainer: {json.loads(report.read_text(encoding='utf-8'))['summary']}")
     seconds = round(time.monotonic() - started, 1)
     workspace.finish(stage.slug, {"seconds": seconds, "resumed": bool(last)})

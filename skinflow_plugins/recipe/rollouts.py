@@ -133,9 +133,10 @@ def mistakes(recipe: Recipe, family: BaseFamily | None) -> Iterator[Mistake]:
             if rollouts.options.get(name):
                 message = f"{name!r} is about an engine within the trainer, and this one is a server"
                 yield (*here, "options", name), message, "leave it out, or write `mode: colocate`"
+    yield from _out_of_place(recipe)
     for name, off in FILTERS.items():
         for number, stage in enumerate(recipe.stages):
-            value = {**recipe.swift, **stage.swift}.get(name, off)
+            value = {**rollouts.options, **recipe.swift, **stage.swift}.get(name, off)
             if stage.kind == "grpo" and value not in (off, None) and not (name == "top_k" and value == 0):
                 at: lines.Path = ("stages", number, "swift") if name in stage.swift else ("swift",)
                 message = (
@@ -168,3 +169,30 @@ def _of_a_server(options: Mapping[str, Any]) -> Iterator[Mistake]:
         if len(hosts) != len(ports):
             message = f"{len(ports)} ports for {len(hosts)} hosts"
             yield (*here, "vllm_server_port"), message, "give one port for each host"
+
+
+def _out_of_place(recipe: Recipe) -> Iterator[Mistake]:
+    """Arguments about the engine under `swift:`, where they would undo the plan's; and the reverse."""
+    for name in recipe.rollouts.options:
+        ours = name.startswith("vllm_") or name in _OF_COLOCATE or name in FILTERS
+        known = name in swift_arguments.arguments("grpo") and name not in swift_arguments.OWNED
+        if not ours and known:
+            path: lines.Path = ("rollouts", "options", name)
+            yield path, f"{name!r} is not about the engine", "write it under `swift:`"
+    blocks: list[tuple[lines.Path, Mapping[str, Any]]] = [
+        (("swift",), recipe.swift),
+        *((("stages", number, "swift"), stage.swift) for number, stage in enumerate(recipe.stages)),
+    ]
+    for path, options in blocks:
+        for name, value in options.items():
+            if name.startswith("vllm_") or name in _OF_COLOCATE:
+                yield (*path, name), f"{name!r} is about the engine", "write it under rollouts.options"
+            elif name == "log_rollout_offpolicy_metrics" and value is not True:
+                message = "the run watches what it logs, and stops when trainer and engine part"
+                yield (*path, name), message, "leave it out"
+            elif name in ("use_liger_kernel", "async_generate") and value is True:
+                why = {
+                    "use_liger_kernel": "Liger's loss has no logits to compare with vLLM's log-probabilities",
+                    "async_generate": "samples of earlier weights cannot be compared with the trainer",
+                }[name]
+                yield (*path, name), f"found true: {why}", "leave it out"

@@ -177,16 +177,18 @@ def rlhf(monkeypatch: pytest.MonkeyPatch, swift: None) -> Callable[[Callable[[],
 
     monkeypatch.setattr(register, "register", lambda: None)
 
-    def run(do: Callable[[], Any]) -> None:
+    def run(do: Callable[[], Any], **more: str) -> None:
         monkeypatch.setattr(pipelines, "rlhf_main", lambda argv: do())
-        launch(Launch("inline"), "rlhf", [], {"MASTER_PORT": "29000"}, what="stage 2-b")
+        launch(Launch("inline"), "rlhf", [], {"MASTER_PORT": "29000", **more}, what="stage 2-b")
 
     return run
 
 
 @pytest.mark.parametrize("code", [0, None])
 def test_the_end_of_a_parity_check_is_no_failure(code: int | None, rlhf: Any) -> None:
-    rlhf(lambda: sys.exit(code))
+    rlhf(lambda: sys.exit(code), SKINFLOW_PARITY="report.json")
+    with pytest.raises(WorkFailed, match="SystemExit"):  # of a training it is an end before its time
+        rlhf(lambda: sys.exit(code))
 
 
 @pytest.mark.parametrize("code", [1, 2, "words"])

@@ -21,6 +21,7 @@ import pytest
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 RECIPE = Path(__file__).with_name("vllm.yaml")
+ONE_STAGE = "stages.second=null"
 KL = "rollout_correction/kl"
 
 # Sends vLLM the routers of the first time for ever: what a sync that skips them would do.
@@ -90,29 +91,29 @@ def rollouts(tmp_path_factory: pytest.TempPathFactory, lab: Any) -> Iterator[Rol
             os.killpg(child.pid, signal.SIGKILL)
 
 
-def steps(root: Path) -> list[dict[str, Any]]:
-    """What swift logged of each step of the only stage."""
-    path = root / "stages" / "1-first" / "logging.jsonl"
+def steps(root: Path, stage: str = "1-first") -> list[dict[str, Any]]:
+    """What swift logged of each step of a stage."""
+    path = root / "stages" / stage / "logging.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     return [row for row in rows if KL in row]
 
 
-def check_steps(root: Path, count: int) -> None:
+def check_steps(root: Path, count: int, stage: str = "1-first") -> None:
     """vLLM sampled from the very model that trained, at every step."""
-    logged = steps(root)
+    logged = steps(root, stage)
     assert len(logged) == count
     assert all(abs(row[KL]) < 1e-5 for row in logged), [row[KL] for row in logged]
     assert any(row["grad_norm"] > 0 for row in logged)
 
 
-def parity(root: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((root / "stages" / "1-first" / "parity.json").read_text())
+def parity(root: Path, stage: str = "1-first") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((root / "stages" / stage / "parity.json").read_text())
     return found
 
 
-def check_parity(root: Path) -> None:
+def check_parity(root: Path, stage: str = "1-first") -> None:
     """Before any step, and after a change of the weights that an engine with the old ones would miss."""
-    found = parity(root)
+    found = parity(root, stage)
     assert (found["problems"], found["token_ids"]) == ([], "")
     # 56 x 56 pixels are 8 x 8 patches of 7, and four of them one token.
     assert found["images"] == "4 images of 1x8x8 patches with 64 placeholders"
@@ -123,19 +124,22 @@ def check_parity(root: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
-        ("full", ["tuning.encoder=trained"]),
-        ("lora", ["tuning.tuner=lora", "model.vision.frozen_bases=true"]),
-        ("base", ["model.vision.encoder=base", "model.base=tiny:qwen3_vl"]),
+        ("full", ["tuning.encoder=trained", ONE_STAGE]),
+        ("lora", ["tuning.tuner=lora", "model.vision.frozen_bases=true", "swift.max_steps=2"]),
+        ("base", ["model.vision.encoder=base", "model.base=tiny:qwen3_vl", ONE_STAGE]),
     ],
 )
 def test_colocated_it_samples_from_the_model_that_trains(
     name: str, overrides: Sequence[str], rollouts: Rollouts
 ) -> None:
     root = rollouts.run(*overrides, name=name)
-    check_steps(root, 3)
-    check_parity(root)
+    for stage in [each.name for each in (root / "stages").iterdir()]:
+        check_steps(root, 2 if name == "lora" else 3, stage)
+        check_parity(root, stage)
+    assert (root / "stages" / "2-second").is_dir() == (name == "lora")
     said = rollouts.log(f"{name}.log")
     assert "skinflow: no accelerator on this machine; vLLM gets weights by its own reload" in said
+    assert "==> vLLM and trainer: 4 rows, " in said
     assert (root / "results.json").is_file()
 
 
@@ -147,7 +151,7 @@ def test_a_run_stops_when_the_engine_keeps_old_routers(rollouts: Rollouts) -> No
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: skinflow-stale\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[skinflow]\nstale = skinflow_stale\n")
     both = Rollouts(rollouts.folder, Path(f"{rollouts.site}{os.pathsep}{site}"))
-    root = both.run(name="stale", code=1)
+    root = both.run(ONE_STAGE, name="stale", code=1)
     said = both.log("stale.log")
     assert "the rollout engine does not sample from the model that trains" in said
     assert "the engine did not get the weights" in said
@@ -179,12 +183,12 @@ def family(child: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 def test_a_server_samples_and_a_run_goes_on_after_it_was_killed(rollouts: Rollouts) -> None:
     port = free_port()
-    group = free_port()
     server = [
         "rollouts.mode=server",
         "rollouts.timeout=30",
-        f"rollouts.options={{vllm_server_port: [{port}], vllm_server_group_port: [{group}]}}",
+        f"rollouts.options={{vllm_server_port: [{port}], vllm_server_timeout: 500}}",
         "swift.max_steps=8",
+        ONE_STAGE,
     ]
     first = rollouts.start("rollout", RECIPE, *server, "-o", "served", log="server-1.log")
     root = rollouts.folder / "served"

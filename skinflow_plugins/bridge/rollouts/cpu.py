@@ -33,7 +33,7 @@ def install() -> None:
 
 
 def _say(what: str) -> None:
-    get_logger().info(f"skinflow: no accelerator on this machine; {what}")
+    get_logger().warning(f"skinflow: no accelerator on this machine; {what}")
 
 
 # --- the trainer ------------------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ class CpuWorkerExtension(rollout.WeightSyncWorkerExtension):
     def process_weights_after_loading(self) -> None:
         """Reload with everything that was received since the last time."""
         weights = self.__dict__.pop("_received", {})
+        if not weights:
+            raise RuntimeError("no weights were received since the last reload")
         for name, value in self.model_runner.model.named_buffers():
             if name.endswith(".base_weight"):  # never sent, and a reload leaves it as it comes from memory
                 weights[name] = value.clone()

@@ -1,20 +1,26 @@
-"""The trainer's output head without image tokens: the distribution that the rollout engine samples from."""
+"""No image token is sampled by transformers' `generate`, or counted where vLLM and trainer are compared."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from skinflow_plugins.engine.plugin import bases
 from skinflow_plugins.models.placeholders import NO_LOGIT, never_sampled
 
 
-def leave_out_placeholders(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Make a causal model give image placeholders no probability; returns their ids.
-
-    Also makes its own `generate` suppress them. Call it any number of times. Where swift computes
-    log-probabilities without logits (Liger's fused loss), they keep their tiny part of the sum.
-    """
-    ids = never_sampled(tokenizer, model.config.model_type, model.generation_config)
+def suppress_placeholders(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Make a model's own `generate` suppress image placeholders; returns their ids. Repeats without harm."""
+    ids = never_sampled(tokenizer, model.config.model_type, model.generation_config, bases())
     model.generation_config.suppress_tokens = list(ids) or None
+    return ids
+
+
+def leave_out_placeholders(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The same, and its logits give them no probability: the distribution that vLLM samples from.
+
+    Liger's fused loss has no logits, so recipes may not join it with vLLM.
+    """
+    ids = suppress_placeholders(model, tokenizer)
     head = model.get_output_embeddings()
     if ids and not hasattr(head, "skinflow_leaves_out"):
         import torch

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from skinflow_plugins.bridge import settings
+from skinflow_plugins.bridge.rollouts import sync
 from skinflow_plugins.recipe.schema import Rollouts
 
 
@@ -30,6 +31,8 @@ def install() -> None:
         return
     import torch
 
+    if "swift.pipelines.infer.rollout" not in sys.modules:
+        sync.send_active_copies()
     if not torch.accelerator.is_available():
         from skinflow_plugins.bridge.rollouts import cpu
 

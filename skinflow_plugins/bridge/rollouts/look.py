@@ -16,7 +16,7 @@ from skinflow_plugins.bridge.launch import launch, stage_argv
 from skinflow_plugins.bridge.prepare import Say, write_base, write_plan
 from skinflow_plugins.bridge.rollouts.parity import Difference, Parity
 from skinflow_plugins.bridge.rollouts.reach import reach
-from skinflow_plugins.bridge.rollouts.watch import REPORT_VARIABLE
+from skinflow_plugins.bridge.settings import REPORT_VARIABLE
 from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.data.record import Record
 from skinflow_plugins.errors import WorkFailed
@@ -55,7 +55,7 @@ def look(
 
 
 def _read(found: dict[str, Any]) -> Parity:
-    del found["problems"]
+    del found["problems"], found["summary"]
     for name in ("before", "after", "moved"):
         found[name] = None if found[name] is None else Difference(**found[name])
     return Parity(**found)

