@@ -37,5 +37,9 @@ def findings(recipe: Recipe, known: Catalogue) -> Iterator[Finding]:
                 yield Finding("problem", f"parity: {problem}".replace("\n    ", "\n         "))
             return
     yield Finding("ok", f"parity: stage {stage.name} from the base model; {found.summary()}")
+    if why := found.inconclusive():
+        yield Finding(
+            "warning", f"parity: {why}", "stale weights would not be seen; watch rollout_correction/kl"
+        )
     for text in found.problems():
         yield Finding("problem", f"parity: {text}")

@@ -38,6 +38,8 @@ def begin(trainer: Any, rollouts: Rollouts) -> None:
         )
     found = parity.compare(trainer, rollouts.tolerance)
     get_logger().info(f"skinflow: {found.summary()}")
+    if why := found.inconclusive():
+        get_logger().warning(f"skinflow: {why}, so that stale weights would not be seen at the start")
     wanted = os.environ.get(REPORT_VARIABLE)
     problems = list(dict.fromkeys(gather_object(found.problems())))  # every process has an engine of its own
     if trainer.accelerator.is_main_process:
