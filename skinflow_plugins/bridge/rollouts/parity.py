@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from skinflow_plugins.engine.plugin import bases
@@ -149,7 +150,9 @@ def compare(trainer: Any, tolerance: float | None) -> Parity:
                 if not changed:
                     break
                 moved = first.difference(trainer)
-                if moved.mean >= _SEEN * tolerance or share == _SHARES[-1]:
+                # All processes take the same share: a server gets the weights of one and answers all.
+                shown = min(gather_object([moved.mean])) >= _SEEN * tolerance
+                if shown or share == _SHARES[-1]:
                     after = _observe(trainer, rows).apart
                     break
     return Parity(
