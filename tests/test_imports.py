@@ -26,13 +26,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rewards": CORE | {"diagnosis"},
     "vision": set(),
     "models": CORE | {"vision"},
-    "engine": CORE | {"catalogue", "models", "vision"},
+    "engine": CORE | {"catalogue", "models", "orphans", "vision"},
     "testing": CORE | {"data", "diagnosis", "models", "rewards", "vision"},
     "torchvision_cpu": set(),
+    "orphans": set(),
     "report": CORE | {"data", "models"},
     "recipe": CORE | {"catalogue", "diagnosis", "engine", "models", "data"},
     "builtin": CORE | {"data", "diagnosis", "models", "rewards"},
-    "bridge": CORE | {"catalogue", "data", "diagnosis", "engine", "models", "recipe", "rewards", "vision"},
+    "bridge": CORE
+    | {"catalogue", "data", "diagnosis", "engine", "models", "orphans", "recipe", "rewards", "vision"},
     "cli": CORE
     | {"catalogue", "bridge", "data", "diagnosis", "models", "recipe", "report", "rewards"}
     | {"torchvision_cpu", "vision"},

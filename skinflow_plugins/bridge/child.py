@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from skinflow_plugins.bridge.processes import PARENT_VARIABLE
+from skinflow_plugins.orphans import PARENT_VARIABLE
 
 PATIENCE = 20.0
 """Seconds that a program gets to end by itself."""

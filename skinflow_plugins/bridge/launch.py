@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from skinflow_plugins.bridge.processes import PARENT_VARIABLE
 from skinflow_plugins.bridge.settings import REPORT_VARIABLE
 from skinflow_plugins.errors import SkinflowError, WorkFailed
+from skinflow_plugins.orphans import PARENT_VARIABLE
 from skinflow_plugins.recipe.plan import Plan, StagePlan
 from skinflow_plugins.recipe.schema import Launch
 

@@ -16,6 +16,7 @@ from skinflow_plugins.bridge import adapters, processes, settings, token_ids
 from skinflow_plugins.catalogue import catalogue
 from skinflow_plugins.declare import Reward
 from skinflow_plugins.errors import InputError, Problem, nearest
+from skinflow_plugins.orphans import end_with_parent
 from skinflow_plugins.recipe.plan import RewardPlan
 
 OPTIONS_VARIABLE = "SKINFLOW_OPTIONS"
@@ -41,7 +42,7 @@ def register() -> None:
     from skinflow_plugins.bridge.rollouts.install import install
     from skinflow_plugins.bridge.rollouts.sampling import sample_as_asked
 
-    processes.end_with_parent()
+    end_with_parent()
     processes.join_on_cpu()
     token_ids.read_token_ids_from_tokenizer()
     keep_module_names()

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from skinflow_plugins.engine.seams import ENGINE_SEAMS
 from skinflow_plugins.errors import SkinflowError
 from skinflow_plugins.models.families import FAMILIES, BaseFamily
+from skinflow_plugins.orphans import end_with_parent
 
 _CLASSES = "skinflow_plugins.engine.classes"
 
 
 def register() -> None:
     """Register every dynamic family with vLLM, by name: its model is imported when it is used."""
+    end_with_parent()  # vLLM's engine and workers outlive a killed server otherwise, and keep their memory
     from vllm import ModelRegistry
 
     from skinflow_plugins.models.dynamic import register as register_with_transformers

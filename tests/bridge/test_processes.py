@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from skinflow_plugins import orphans
 from skinflow_plugins.bridge import processes
 from skinflow_plugins.bridge.run import run
 from skinflow_plugins.errors import WorkFailed
@@ -39,7 +40,7 @@ ONE_STAGE = (
 
 def started_by(process: int) -> list[int]:
     """The processes that `skinflow run` with this id has started, at any depth, and that still live."""
-    mark = f"{processes.PARENT_VARIABLE}={process}".encode()
+    mark = f"{orphans.PARENT_VARIABLE}={process}".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -107,13 +108,13 @@ def test_a_process_ends_with_the_one_that_it_watches(watch: str, tmp_path: Path)
     parent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     program = (
         f"import os, time\n{watch if hasattr(os, 'pidfd_open') else ''}"
-        "from skinflow_plugins.bridge import processes\n"
-        "processes.end_with_parent()\nprocesses.end_with_parent()\n"
+        "from skinflow_plugins import orphans\n"
+        "orphans.end_with_parent()\norphans.end_with_parent()\n"
         "print('watching', flush=True)\ntime.sleep(60)\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", program],
-        env={**os.environ, processes.PARENT_VARIABLE: str(parent.pid)},
+        env={**os.environ, orphans.PARENT_VARIABLE: str(parent.pid)},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -131,8 +132,8 @@ def test_a_process_ends_with_the_one_that_it_watches(watch: str, tmp_path: Path)
 
 
 def test_without_a_parent_nothing_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(processes.PARENT_VARIABLE, raising=False)
-    processes.end_with_parent()
+    monkeypatch.delenv(orphans.PARENT_VARIABLE, raising=False)
+    orphans.end_with_parent()
     import threading
 
-    assert processes.PARENT_VARIABLE not in {thread.name for thread in threading.enumerate()}
+    assert orphans.PARENT_VARIABLE not in {thread.name for thread in threading.enumerate()}

@@ -200,11 +200,16 @@ def test_a_server_samples_and_a_run_goes_on_after_it_was_killed(rollouts: Rollou
     )
     assert trainer.poll() is None, rollouts.log("served.log")[-4000:]
     assert first.poll() is None, rollouts.log("server-1.log")[-4000:]
+    of_the_first = family(first)
+    assert len(of_the_first) > 3
     os.killpg(first.pid, signal.SIGKILL)  # the verb itself; what it started notices and ends
     assert trainer.wait(60) == 1
     said = rollouts.log("served.log")
     assert re.search(rf"the rollout server at http://127.0.0.1:{port} was lost", said)
     assert "`skinflow run` then goes on from the last checkpoint" in said
+
+    _, alive = psutil.wait_procs(of_the_first, timeout=60)
+    assert alive == []  # they would keep the memory of a GPU
 
     second = rollouts.start("rollout", RECIPE, *server, "-o", "served", log="server-2.log")
     rollouts.run(*server, name="served", again=True)
