@@ -20,6 +20,7 @@ def config(**wrong: Any) -> Any:
     """As much of vLLM's configuration as is looked at."""
     given = {
         "tensor_parallel_size": 1,
+        "pipeline_parallel_size": 1,
         "cudagraph_mm_encoder": False,
         "compile_mm_encoder": False,
         "lora_config": None,
@@ -28,7 +29,10 @@ def config(**wrong: Any) -> Any:
         **wrong,
     }
     return SimpleNamespace(
-        parallel_config=SimpleNamespace(tensor_parallel_size=given["tensor_parallel_size"]),
+        parallel_config=SimpleNamespace(
+            tensor_parallel_size=given["tensor_parallel_size"],
+            pipeline_parallel_size=given["pipeline_parallel_size"],
+        ),
         compilation_config=SimpleNamespace(
             cudagraph_mm_encoder=given["cudagraph_mm_encoder"],
             compile_mm_encoder=given["compile_mm_encoder"],
@@ -41,6 +45,7 @@ def config(**wrong: Any) -> Any:
 
 WRONG = {
     "tensor_parallel_size": (4, "tensor_parallel_size is 4; expected 1", "vllm_tensor_parallel_size to 1"),
+    "pipeline_parallel_size": (2, "pipeline_parallel_size is 2; expected 1", "leave it out"),
     "cudagraph_mm_encoder": (True, "cudagraph_mm_encoder is on", "leave it off"),
     "compile_mm_encoder": (True, "compile_mm_encoder is on", "leave it off"),
     "lora_config": (object(), "LoRA in vLLM leaves the routers out", "drop vllm_enable_lora"),

@@ -47,8 +47,9 @@ def _guarded(client: Any, call: Callable[..., Any], name: str, seconds: float) -
         try:
             return call(*arguments, **keywords)
         except Exception as error:
-            for session in client.sessions:  # swift says goodbye at exit, and need not wait as long again
-                session.request = functools.partial(session.request, timeout=(CONNECT, CONNECT))
+            short = min(CONNECT, seconds)  # swift says goodbye at exit, and need not wait as long again
+            for session in client.sessions:
+                session.request = functools.partial(session.request, timeout=(short, short))
             what = f"{name} failed: {error}"
             if "timed out" in what:
                 what += f"; if it needs longer than {seconds:g} s, raise rollouts.timeout"
