@@ -67,9 +67,7 @@ def engine_arguments(recipe: Recipe, family: BaseFamily) -> dict[str, Explained]
     kwargs = dict(json.loads(given) if isinstance(given, str) else given)  # swift takes both
     processors = [*_listed(kwargs.get("logits_processors", [])), NO_PLACEHOLDERS]
     kwargs["logits_processors"] = list(dict.fromkeys(processors))
-    limits = {"image": 1}
-    if any("video" in token for token in family.image_placeholders):
-        limits["video"] = 0
+    limits = media_limits(family, images=1)
     found = {
         "vllm_engine_kwargs": Explained(kwargs, "no answer holds an image token, in no engine"),
         "vllm_limit_mm_per_prompt": Explained(limits, "a row has one image; vLLM keeps room for more"),
@@ -80,6 +78,12 @@ def engine_arguments(recipe: Recipe, family: BaseFamily) -> dict[str, Explained]
         name: Explained(options[name]) if name in options and name != "vllm_engine_kwargs" else value
         for name, value in found.items()
     }
+
+
+def media_limits(family: BaseFamily, *, images: int) -> dict[str, int]:
+    """How many images a prompt may hold, and no videos, for which vLLM would keep room."""
+    videos = any("video" in token for token in family.image_placeholders)
+    return {"image": images} | ({"video": 0} if videos else {})
 
 
 def urls(options: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ import os
 
 from skinflow_plugins.bridge.serving import memory
 from skinflow_plugins.bridge.serving.subject import Order, Subject
-from skinflow_plugins.recipe.rollouts import NO_PLACEHOLDERS
+from skinflow_plugins.recipe.rollouts import NO_PLACEHOLDERS, media_limits
 
 IMAGES = 4
 """Images that one chat may hold, unless further arguments say otherwise."""
@@ -21,9 +21,7 @@ def arguments_of(subject: Subject, model: str, order: Order, port: int) -> list[
         "--max-model-len": ["auto"],
     }
     if subject.family is not None:
-        limits = {"image": IMAGES}
-        if any("video" in token for token in subject.family.image_placeholders):
-            limits["video"] = 0
+        limits = media_limits(subject.family, images=IMAGES)
         ours["--limit-mm-per-prompt"] = [json.dumps(limits)]
         ours["--chat-template-content-format"] = ["openai"]  # or images are written in front of all text
         ours["--logits-processors"] = [NO_PLACEHOLDERS]
