@@ -46,7 +46,10 @@ def _labels(recipe: Recipe, catalogue: Catalogue, records: Sequence[Record]) -> 
     for source in sorted(taxonomy_source(catalogue, name) for name in named if name):
         tree = load_taxonomy(source)
         for label, record in first.items():
-            if tree.resolve(label) is None:
+            if tree.label(label) is None and tree.knows(label):
+                message = f"the diagnosis {label!r} is a general word of the taxonomy {tree.name!r}"
+                yield Problem(message, path="data", where=record.id, hint="give the disease, or leave it out")
+            elif tree.label(label) is None:
                 known = nearest(label, (concept.name for concept in tree.concepts.values()))
                 message = f"the diagnosis {label!r} is not in the taxonomy {tree.name!r}; {known}"
                 yield Problem(message, path="data", where=record.id)

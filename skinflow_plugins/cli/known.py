@@ -78,7 +78,7 @@ def _taxonomy_summary(path: Path) -> str:
         tree = load_taxonomy(path)
     except InputError as error:
         return f"cannot be read: {_first_line(error)}"
-    return f"{len(tree.leaves())} diagnoses in {len(tree)} concepts, version {tree.version}"
+    return f"{len(tree.labels())} labels in {len(tree)} concepts, version {tree.version}"
 
 
 def _first_line(error: InputError) -> str:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from skinflow_plugins.data.record import Prediction
-from skinflow_plugins.diagnosis.answers import write_caption, write_ranked_list
+from skinflow_plugins.diagnosis.answers import write_ranked_list
+from skinflow_plugins.diagnosis.captions import write_caption
 from skinflow_plugins.diagnosis.folding import fold
 from skinflow_plugins.diagnosis.metrics import reference_caption
 
@@ -14,7 +15,8 @@ from skinflow_plugins.diagnosis.metrics import reference_caption
 def constant_diagnosis(predictions: Sequence[Prediction], k: int = 6) -> str:
     """The answer that lists the k most frequent diagnoses of these samples, ties by name.
 
-    No constant list of k names has a higher top-k accuracy on them. Spellings that fold together are one.
+    No constant list of k names has a higher top-k accuracy on them, unless two labels are one disease.
+    Spellings that fold together are one.
     """
     labels = [str(prediction.sample["diagnosis"]) for prediction in predictions]
     spelling = {fold(label): label for label in sorted(labels, reverse=True)}

@@ -55,6 +55,11 @@ def without_parentheses(text: str) -> str:
     return bare if _WORD.search(bare) else text
 
 
+def parentheses(text: str) -> list[str]:
+    """The texts within parentheses or brackets."""
+    return [found[1:-1] for found in _PARENTHESES.findall(text)]
+
+
 @functools.lru_cache(maxsize=16384)
 def fold(text: str) -> str:
     """The words of a name in one agreed spelling, joined by single spaces.

@@ -7,17 +7,36 @@ The file:
     note: Not clinically validated. Research use only.
     source: where the names come from
     licence: of the names
+    reviewed: who looked at the aliases, when, and how
+    partitions: [nine, three]       # optional: the data set's own groupings, the finest first
+    management:                     # optional: what each management group means, in a sentence
+      excise: To be cut out, by a specialist.
     concepts:
       - name: benign
         children:
           - common nevus            # a plain name is a leaf without aliases
           - name: halo nevus
             id: halo                # optional; otherwise the path of names, such as benign/halo-nevus
+            kind: label             # label, answer, generic or group (see `Concept`); a leaf is a label by
+                                    # default, what has children a group
             aliases: [Sutton nevus]
+            abbreviations: [HN]
+            ambiguous: [white mole] # a spelling that several concepts claim: it then names none of them
+            same_as: [other-id]     # one disease under two labels; saying it once is enough
+            subtype_of: [other-id]  # beyond what the tree says
+            groups: {nine: benign melanocyte, three: benign}   # one of each partition, for each label
+            risk: benign            # emergency, malignant, premalignant, infectious, systemic, inflammatory
+            infectious: false       # by default whether the risk is `infectious`
+            management: excise
+            codes: {icd10cm: D22.9, doid: ["DOID:1", "DOID:2"]}
+            maps: {isic: "id of the same concept in another taxonomy"}
+            sources: [where this concept's facts come from]
+            remark: one sentence
       - name: blue nevus            # at the top level, `parent` may stand instead of nesting
         parent: benign
 
-Ids and aliases are unique. A name may stand twice only for a group and for something inside it.
+Ids are unique, and so is each spelling, unless its concepts are the same disease, or all of them list it
+under `ambiguous`. A name may stand twice only for a group and for something inside it.
 """
 
 from __future__ import annotations
@@ -25,20 +44,28 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from skinflow_plugins.diagnosis.concept import KINDS, RISKS, Concept
 from skinflow_plugins.diagnosis.folding import fold
-from skinflow_plugins.diagnosis.taxonomy import Concept, Taxonomy, keys_of
+from skinflow_plugins.diagnosis.laws import broken_laws
+from skinflow_plugins.diagnosis.taxonomy import Taxonomy
 from skinflow_plugins.errors import InputError, Problem, nearest
 
 TABLES = Path(__file__).parent / "tables"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_TOP = ("name", "version", "note", "source", "licence", "concepts")
-_KEYS = ("name", "id", "aliases", "parent", "children")
+_TEXTS = ("name", "version", "note", "source", "licence", "reviewed")
+_TOP = (*_TEXTS, "partitions", "management", "concepts")
+_LISTS = ("aliases", "abbreviations", "ambiguous", "same_as", "subtype_of", "sources")
+_KEYS = (
+    *("name", "id", "kind", *_LISTS, "groups", "risk", "infectious", "management", "codes", "maps", "remark"),
+    *("parent", "children"),
+)
 _NOTE = "Not clinically validated. Research use only."
 
 
@@ -100,10 +127,12 @@ class _Reader:
 
     def read(self, root: yaml.Node | None) -> Taxonomy:
         top = self.mapping(root, _TOP, "the file") if root is not None else {}
-        texts = {key: self.text(top[key], key) for key in _TOP[:-1] if key in top}
+        texts = {key: self.text(top[key], key) for key in _TEXTS if key in top}
         readable = not self.problems
         if "version" not in texts and readable:
             self.problem("the taxonomy has no `version`", root)
+        partitions = self.texts(top["partitions"], "partitions") if "partitions" in top else ()
+        management = self.words(top["management"], "management") if "management" in top else {}
         if "concepts" in top:
             for node in self.sequence(top["concepts"], "concepts"):
                 self.concept(node, None)
@@ -111,12 +140,12 @@ class _Reader:
                 self.problem("`concepts` is empty", top["concepts"])
         elif readable:
             self.problem("the taxonomy has no `concepts`", root)
-        if self.check_parents():
-            self.check_names()
+        for id, message in broken_laws(self.concepts, self.lines, partitions, management):
+            self.problem_at(message, self.lines[id])
         if self.problems:
             raise InputError(sorted(self.problems, key=lambda problem: problem.line or 0))
         name, note = texts.get("name") or self.path.stem, texts.get("note") or _NOTE
-        return Taxonomy(name, texts["version"], self.concepts, note)
+        return Taxonomy(name, texts["version"], self.concepts, note, partitions, management)
 
     def concept(self, node: yaml.Node, parent: Concept | None) -> None:
         if id(node) in self.open_nodes:
@@ -138,10 +167,9 @@ class _Reader:
                 above = self.text(entries["parent"], "parent")
             else:
                 self.problem(f"{name!r} stands inside {parent.name!r} and cannot have a `parent` too", node)
-        aliases: tuple[str, ...] = ()
-        if "aliases" in entries:
-            aliases = tuple(self.text(each, "alias") for each in self.sequence(entries["aliases"], "aliases"))
-        concept = Concept(key, name, aliases, above)
+        known = self.fields(entries)
+        known.setdefault("kind", "group" if "children" in entries else "label")
+        concept = Concept(key, name, parent=above, **known)
         if key in self.concepts:
             self.problem(f"the id {key!r} stands already in line {self.lines[key]}", node)
         else:
@@ -153,51 +181,31 @@ class _Reader:
                 self.concept(child, concept)
         self.open_nodes.discard(id(node))
 
-    def check_parents(self) -> bool:
-        """Whether the parents form a tree; names are only compared in a tree."""
-        before = len(self.problems)
-        for concept in self.concepts.values():
-            if concept.parent is not None and concept.parent not in self.concepts:
-                text = f"{concept.name!r} has the unknown parent {concept.parent!r}; "
-                self.problem_at(text + nearest(concept.parent, self.concepts), self.lines[concept.id])
-        if len(self.problems) > before:
-            return False
-        settled: set[str] = set()
-        for concept in self.concepts.values():
-            line: list[str] = []
-            above: str | None = concept.id
-            while above is not None and above not in settled and above not in line:
-                line.append(above)
-                above = self.concepts[above].parent
-            if above in line:
-                cycle = [*line[line.index(above) :], above]
-                self.problem_at(f"parents run in a circle: {' -> '.join(cycle)}", self.lines[above])
-            settled.update(line)
-        return len(self.problems) == before
-
-    def check_names(self) -> None:
-        claims: dict[str, list[Concept]] = {}
-        for concept in self.concepts.values():
-            for alias in concept.aliases:
-                if not fold(alias).strip("? "):
-                    self.problem_at(f"{concept.name!r} has an empty alias", self.lines[concept.id])
-            for key in keys_of(concept):
-                for other in claims.setdefault(key, []):
-                    if not self.one_inside_the_other(key, concept, other):
-                        text = f"{key!r} names two concepts: {other.id!r} (line {self.lines[other.id]})"
-                        self.problem_at(f"{text} and {concept.id!r}", self.lines[concept.id])
-                claims[key].append(concept)
-
-    def one_inside_the_other(self, key: str, a: Concept, b: Concept) -> bool:
-        """Whether both bear the key as their own name and one lies below the other."""
-        if fold(a.name) != key or fold(b.name) != key:
-            return False
-        return a.id in self.line_up(b) or b.id in self.line_up(a)
-
-    def line_up(self, concept: Concept) -> Iterator[str]:
-        while concept.parent is not None:
-            yield concept.parent
-            concept = self.concepts[concept.parent]
+    def fields(self, entries: Mapping[str, yaml.Node]) -> dict[str, Any]:
+        """The concept's fields beyond name, id and place, as far as they are given."""
+        found: dict[str, Any] = {key: self.texts(entries[key], key) for key in _LISTS if key in entries}
+        for key in ("groups", "maps"):
+            if key in entries:
+                found[key] = self.words(entries[key], key)
+        for key, known in (("kind", KINDS), ("risk", RISKS), ("management", None), ("remark", None)):
+            if key in entries:
+                value = found[key] = self.text(entries[key], key)
+                if known is not None and value not in known:
+                    self.problem(f"`{key}` is {value!r}; {nearest(value, known)}", entries[key])
+        if "infectious" in entries:
+            value = self.text(entries["infectious"], "infectious").lower()
+            found["infectious"] = value == "true"
+            if value not in ("true", "false"):
+                self.problem(f"`infectious` is {value!r}; expected true or false", entries["infectious"])
+        if "codes" in entries:
+            codes = self.pairs(entries["codes"], "codes")
+            found["codes"] = {
+                system: self.texts(node, system)
+                if isinstance(node, yaml.SequenceNode)
+                else (self.text(node, system),)
+                for system, node in codes.items()
+            }
+        return found
 
     def mapping(self, node: yaml.Node | None, known: tuple[str, ...], what: str) -> dict[str, yaml.Node]:
         if not isinstance(node, yaml.MappingNode):
@@ -213,6 +221,22 @@ class _Reader:
             else:
                 found[key.value] = value
         return found
+
+    def pairs(self, node: yaml.Node, what: str) -> dict[str, yaml.Node]:
+        """A mapping with keys of the user's own."""
+        if not isinstance(node, yaml.MappingNode):
+            self.problem(f"`{what}` must be a mapping", node)
+            return {}
+        found = {str(key.value): value for key, value in node.value}
+        if len(found) < len(node.value):
+            self.problem(f"`{what}` has a key twice", node)
+        return found
+
+    def words(self, node: yaml.Node, what: str) -> dict[str, str]:
+        return {key: self.text(value, f"{what}.{key}") for key, value in self.pairs(node, what).items()}
+
+    def texts(self, node: yaml.Node, what: str) -> tuple[str, ...]:
+        return tuple(self.text(each, what) for each in self.sequence(node, what))
 
     def sequence(self, node: yaml.Node, what: str) -> list[yaml.Node]:
         if isinstance(node, yaml.SequenceNode):

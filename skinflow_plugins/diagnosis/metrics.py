@@ -7,7 +7,8 @@ from typing import Any
 
 from skinflow_plugins.data.record import Prediction
 from skinflow_plugins.declare import metric
-from skinflow_plugins.diagnosis.answers import Caption, parse_answer, read_caption, value_key
+from skinflow_plugins.diagnosis.answers import parse_answer
+from skinflow_plugins.diagnosis.captions import Caption, read_caption, value_key
 from skinflow_plugins.diagnosis.folding import fold
 from skinflow_plugins.diagnosis.load import load_taxonomy
 from skinflow_plugins.diagnosis.taxonomy import Concept, Taxonomy
@@ -77,10 +78,10 @@ def listed_concepts(answer: str, limit: int, tree: Taxonomy) -> list[Concept | N
     found: list[Concept | None] = []
     for item in parse_answer(answer, limit, known=tree.knows):
         concept = tree.resolve(item) if item else None
-        if concept is not None and concept.id in seen:
-            concept = None
         if concept is not None:
-            seen.add(concept.id)
+            disease = tree.representative(concept).id
+            concept = None if disease in seen else concept
+            seen.add(disease)
         found.append(concept)
     return found
 
@@ -88,7 +89,12 @@ def listed_concepts(answer: str, limit: int, tree: Taxonomy) -> list[Concept | N
 def true_concept(sample: Mapping[str, Any], tree: Taxonomy) -> Concept:
     """The concept of a sample's diagnosis; `ValueError` naming the sample when the taxonomy lacks it."""
     label = sample.get("diagnosis")
-    concept = tree.resolve(label) if isinstance(label, str) else None
+    concept = tree.label(label) if isinstance(label, str) else None
+    if concept is None and isinstance(label, str) and tree.knows(label):
+        raise ValueError(
+            f"sample {sample.get('id', '?')}: its diagnosis {label!r} is a general word of the taxonomy "
+            f"{tree.name!r} and no diagnosis; give the disease, or leave the sample out"
+        )
     if concept is None:
         known = (each.name for each in tree.concepts.values())
         hint = nearest(label, known) if isinstance(label, str) else "expected a name"
@@ -148,7 +154,8 @@ def _top_k(predictions: Sequence[Prediction], k: int, taxonomy: str) -> float:
     tree = load_taxonomy(taxonomy)
     hits = 0
     for prediction in _some(predictions):
-        hits += true_concept(prediction.sample, tree) in listed_concepts(prediction.answer, k, tree)
+        truth = true_concept(prediction.sample, tree)
+        hits += any(c and tree.same(c, truth) for c in listed_concepts(prediction.answer, k, tree))
     return hits / len(predictions)
 
 

@@ -1,22 +1,17 @@
-"""A tree of diagnoses, and the strict reading of a name in it."""
+"""A tree of diagnoses, and what of it counts as the same, a form of, or near to another."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from skinflow_plugins.diagnosis.folding import LONGEST_NAME, doubtful, fold, without_parentheses
+from skinflow_plugins.diagnosis.concept import Concept, keys_of
+from skinflow_plugins.diagnosis.matching import Match, Matcher
 
+__all__ = ["Concept", "Taxonomy", "TreeName", "keys_of"]
 
-@dataclass(frozen=True, slots=True)
-class Concept:
-    """One node of a taxonomy; `parent` is the parent's id, None directly below the root."""
-
-    id: str
-    name: str
-    aliases: tuple[str, ...] = ()
-    parent: str | None = None
+TreeName = Literal["clinical", "source"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,19 +19,25 @@ class Taxonomy:
     """A tree of concepts below one unnamed root, which is never an answer and never an ancestor.
 
     The concepts must form a tree and their names must not clash; `load_taxonomy` checks both. Only one
-    kind of shared name is allowed: a group and something inside it, as Fitzpatrick17k has a group and a
-    label called "malignant melanoma". Such a name means the inner one; the group has its id. Where two names
-    differ and only fold together, each still means itself when it is spelt exactly so.
+    kind of shared name is allowed: a group and something inside it. Such a name means the inner one; the
+    group has its id. Where two names differ and only fold together, each still means itself when it is spelt
+    exactly so.
+
+    The tree of parents is the clinical one. `partitions` name the data set's own groupings, finest first;
+    they make a second tree, the `source`. `management` says what each management group means.
     """
 
     name: str
     version: str
     concepts: Mapping[str, Concept]
     note: str = "Not clinically validated. Research use only."
+    partitions: tuple[str, ...] = ()
+    management: Mapping[str, str] = field(default_factory=dict)
     _lines: dict[str, tuple[Concept, ...]] = field(init=False, repr=False)
-    _names: dict[str, Concept] = field(init=False, repr=False)
-    _exact: dict[str, Concept] = field(init=False, repr=False)
     _children: dict[str | None, list[Concept]] = field(init=False, repr=False)
+    _same: dict[str, str] = field(init=False, repr=False)
+    _twins: dict[str, list[str]] = field(init=False, repr=False)
+    _matcher: Matcher = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         lines: dict[str, tuple[Concept, ...]] = {}
@@ -49,33 +50,43 @@ class Taxonomy:
                 above = line[-1].parent
             lines[concept.id] = tuple(line)
             children.setdefault(concept.parent, []).append(concept)
-        names: dict[str, Concept] = {}
-        exact: dict[str, Concept] = {}
-        for concept in sorted(self.concepts.values(), key=lambda c: len(lines[c.id])):
-            for key in keys_of(concept):  # the deeper ones come later and win
-                names[key] = concept
-            exact[concept.name] = concept
+        same = _classes(self.concepts)
+        twins: dict[str, list[str]] = {}
+        for id, first in same.items():
+            twins.setdefault(first, []).append(id)
+        by_depth = sorted(self.concepts.values(), key=lambda concept: len(lines[concept.id]))
         object.__setattr__(self, "_lines", lines)
-        object.__setattr__(self, "_names", names)
-        object.__setattr__(self, "_exact", exact)
         object.__setattr__(self, "_children", children)
+        object.__setattr__(self, "_same", same)
+        object.__setattr__(self, "_twins", twins)
+        object.__setattr__(self, "_matcher", Matcher(by_depth, same, self._related, self.risk))
+
+    def match(self, text: str) -> Match:
+        """How the text reads as a name of this taxonomy; see `Match`."""
+        return self._matcher.match(text)
 
     def resolve(self, text: str) -> Concept | None:
-        """The concept that the text names, after folding, by its name or an alias in full; else None.
+        """The concept that the text names in full: its name, an alias or a slip of the pen; else None.
 
-        There is no substring, word-set or fuzzy match. What stands in parentheses is ignored, unless it
-        negates or hedges: "melanoma (ruled out)" names nothing, like "not melanoma" and "melanoma?".
+        What stands in parentheses is ignored, unless it negates or hedges: "melanoma (ruled out)" names
+        nothing, like "not melanoma" and "melanoma?".
         """
-        if len(text) > LONGEST_NAME:
+        return self._matcher.match(text).concept
+
+    def label(self, text: str) -> Concept | None:
+        """The disease that a label of data means; None for a slip of the pen, and for a general word.
+
+        Data is not the place to guess in, and a general word is no right answer.
+        """
+        found = self._matcher.match(text)
+        if found.concept is None or found.how == "close" or found.concept.kind in ("group", "generic"):
             return None
-        found = self._exact.get(text) or self._names.get(fold(text))
-        if found is not None or not text or ("(" not in text and "[" not in text) or doubtful(text):
-            return found
-        return self._names.get(fold(without_parentheses(text)))
+        return found.concept
 
     def knows(self, text: str) -> bool:
-        """Whether the text names a concept."""
-        return self.resolve(text) is not None
+        """Whether the text is a name or a reviewed alias; a slip of the pen is none."""
+        found = self._matcher.match(text)
+        return found.concept is not None and found.how != "close"
 
     def ancestors(self, concept: Concept) -> tuple[Concept, ...]:
         """The concepts above, nearest first, without the root and without the concept itself."""
@@ -88,6 +99,37 @@ class Taxonomy:
     def is_a(self, concept: Concept, ancestor: Concept) -> bool:
         """Whether the concept is `ancestor` or lies below it."""
         return concept.id == ancestor.id or any(above.id == ancestor.id for above in self._lines[concept.id])
+
+    def _related(self, a: Concept, b: Concept) -> bool:
+        return self.same(a, b) or self.is_a(a, b) or self.is_a(b, a)
+
+    def representative(self, concept: Concept) -> Concept:
+        """The concept that stands for the disease: the first label among those that are the same."""
+        return self.concepts[self._same[concept.id]]
+
+    def same(self, a: Concept, b: Concept) -> bool:
+        """Whether both are one disease: the same concept, or `same_as` each other."""
+        return self._same[a.id] == self._same[b.id]
+
+    def subtype(self, concept: Concept, of: Concept) -> bool:
+        """Whether the concept is a form of the disease `of` (below it, or so declared) and not itself it.
+
+        A form of a form counts too. A general word has no subtypes, because it is no disease.
+        """
+        return of.kind not in ("group", "generic") and self._same[of.id] in self.form_of(concept)
+
+    def form_of(self, concept: Concept) -> frozenset[str]:
+        """Ids of the representatives of all that the concept lies below or is a declared form of."""
+        found: set[str] = set()
+        waiting = [concept.id]
+        while waiting:
+            id = waiting.pop()
+            twins = [self.concepts[other] for other in self._twins[self._same[id]]]
+            above = {each.id for twin in twins for each in self._lines[twin.id]}
+            above.update(other for twin in twins for other in twin.subtype_of)
+            waiting += above - found
+            found |= above
+        return frozenset(self._same[each] for each in found) - {self._same[concept.id]}
 
     def shared(self, a: Concept, b: Concept) -> int:
         """How many concepts lie on both lines to the root, the two themselves included."""
@@ -119,20 +161,82 @@ class Taxonomy:
         """All concepts with nothing below them, in the order of the file."""
         return tuple(c for c in self.concepts.values() if c.id not in self._children)
 
+    def labels(self) -> tuple[Concept, ...]:
+        """The classes of the data set, in the order of the file."""
+        return tuple(c for c in self.concepts.values() if c.kind == "label")
+
+    def group(self, concept: Concept, partition: str) -> str | None:
+        """The concept's group of a partition: its own, that of the nearest above, or of all below it."""
+        for each in (concept, *self._lines[concept.id]):
+            if partition in each.groups:
+                return each.groups[partition]
+        below = {label.groups.get(partition) for label in self.labels() if self.is_a(label, concept)}
+        return below.pop() if len(below) == 1 else None
+
+    def risk(self, concept: Concept) -> str | None:
+        """The concept's risk class, its own or that of the nearest concept above that has one."""
+        return next((c.risk for c in (concept, *self._lines[concept.id]) if c.risk is not None), None)
+
+    def infectious(self, concept: Concept) -> bool | None:
+        """Whether it is an infection or infestation; None where neither that nor a risk class is known."""
+        for each in (concept, *self._lines[concept.id]):
+            if each.infectious is not None:
+                return each.infectious
+            if each.risk is not None:
+                return each.risk == "infectious"
+        return None
+
+    def management_of(self, concept: Concept) -> str | None:
+        """The concept's management group, its own or that of the nearest concept above that has one."""
+        return next((c.management for c in (concept, *self._lines[concept.id]) if c.management), None)
+
+    def path(self, concept: Concept, tree: TreeName = "clinical") -> tuple[str, ...]:
+        """The nodes from below the root down to the concept.
+
+        In the clinical tree these are ids, and concepts that are the same disease are one node. In the
+        source tree they are the groups of the data set, the coarsest first and led by the partition's name,
+        then the label; a form of a label lies below it, and a general word ends where the labels below it
+        part. () where the source tree has no place for the concept.
+        """
+        if tree == "clinical":
+            concept = self.representative(concept)
+            return tuple(self._same[c.id] for c in reversed((concept, *self._lines[concept.id])))
+        coarse_first = reversed(self.partitions)
+        groups = [(name, self.group(concept, name)) for name in coarse_first]
+        known: list[str] = []
+        for name, value in groups:
+            if value is None:
+                break
+            known.append(f"{name}:{value}")
+        if concept.kind in ("group", "generic"):
+            return tuple(known)
+        if len(known) < len(groups):
+            return ()
+        form_of = () if concept.kind == "label" else self._lines[concept.id]
+        label = next((above for above in form_of if above.kind == "label"), None)
+        return (*known, *([label.id] if label else []), concept.id)
+
     def __len__(self) -> int:
         return len(self.concepts)
 
 
-def keys_of(concept: Concept) -> Iterable[str]:
-    """Every folded spelling that names the concept, each once."""
-    return _keys(concept.name, *concept.aliases)
+def _classes(concepts: Mapping[str, Concept]) -> dict[str, str]:
+    """Id -> id of the concept that stands for its disease: the first label of those that are the same."""
+    root = {id: id for id in concepts}
 
+    def find(id: str) -> str:
+        while root[id] != id:
+            id = root[id]
+        return id
 
-@functools.lru_cache(maxsize=16384)
-def _keys(*texts: str) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for text in texts:
-        found[fold(text)] = None
-        if "(" in text or "[" in text:
-            found[fold(without_parentheses(text))] = None
-    return tuple(found)
+    for concept in concepts.values():
+        for other in concept.same_as:
+            root[find(other)] = find(concept.id)
+    members: dict[str, list[Concept]] = {}
+    for concept in concepts.values():
+        members.setdefault(find(concept.id), []).append(concept)
+    first = {
+        key: next((each for each in group if each.kind == "label"), group[0]).id
+        for key, group in members.items()
+    }
+    return {id: first[find(id)] for id in concepts}

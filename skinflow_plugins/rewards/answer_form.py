@@ -7,14 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from skinflow_plugins.declare import Score, reward
-from skinflow_plugins.diagnosis.answers import (
-    MOST_WORDS,
-    parse_answer,
-    read_caption,
-    write_caption,
-    write_ranked_list,
-)
+from skinflow_plugins.diagnosis.answers import parse_answer, write_ranked_list
+from skinflow_plugins.diagnosis.captions import read_caption, write_caption
 from skinflow_plugins.diagnosis.folding import fold, strip_marker
+from skinflow_plugins.diagnosis.items import MOST_WORDS
 
 _TAG = re.compile(r"(</?(?:think|answer)>)", re.IGNORECASE)
 _WRAPPED = ["<answer>", "</answer>"]

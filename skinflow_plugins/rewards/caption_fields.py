@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinflow_plugins.declare import Score, reward
-from skinflow_plugins.diagnosis.answers import read_caption, write_caption
+from skinflow_plugins.diagnosis.captions import read_caption, write_caption
 from skinflow_plugins.diagnosis.metrics import compare_caption, reference_caption
 from skinflow_plugins.errors import nearest
 

@@ -42,7 +42,7 @@ def ranked_diagnosis(
     listed = listed_concepts(answer, list_length, tree)
     read = [concept.name if concept else None for concept in listed]
     for rank, concept in enumerate(listed, 1):
-        if concept == truth:
+        if concept is not None and tree.same(concept, truth):
             return Score(credit[rank - 1], read, f"{truth.name} at rank {rank}")
     item = next(filter(None, parse_answer(answer, list_length, known=tree.knows)), None)
     if item is None:

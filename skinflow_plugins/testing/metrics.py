@@ -9,7 +9,8 @@ from typing import Any
 
 from skinflow_plugins.data.record import Prediction
 from skinflow_plugins.declare import Metric
-from skinflow_plugins.diagnosis.answers import write_caption, write_ranked_list
+from skinflow_plugins.diagnosis.answers import write_ranked_list
+from skinflow_plugins.diagnosis.captions import write_caption
 from skinflow_plugins.options import check_options
 from skinflow_plugins.testing.law import Check
 from skinflow_plugins.testing.rewards import ODD_ANSWERS

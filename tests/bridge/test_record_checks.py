@@ -40,6 +40,11 @@ def test_a_diagnosis_that_the_taxonomy_lacks_is_named_once_with_the_nearest() ->
     assert "'psoriasis'" in found
 
 
+def test_a_general_word_is_no_diagnosis() -> None:
+    [found] = problems(GOOD, dataclasses.replace(GOOD, id="r", diagnosis="malignant"))
+    assert "'malignant' is a general word of the taxonomy 'demo'" in found
+
+
 def test_a_value_outside_the_schema_is_named_with_the_nearest() -> None:
     [found] = problems(
         GOOD, dataclasses.replace(GOOD, id="r", caption={**GOOD.caption, "colour": ("mauve",)})
