@@ -1,0 +1,12 @@
+"""From ranked answers to clinical figures: vectorised, with intervals, baselines and groups by skin tone."""
+
+from skinflow_plugins.diagnosis.evaluation.evaluate import (
+    Figure,
+    Report,
+    Verdicts,
+    check_options,
+    clinical_figures,
+    evaluate,
+)
+
+__all__ = ["Figure", "Report", "Verdicts", "check_options", "clinical_figures", "evaluate"]
