@@ -1,4 +1,4 @@
-"""Our one callback in swift's trainer: it keeps rewards.jsonl in step and links the last checkpoint."""
+"""Our one callback in swift's trainer: it keeps the logs in step, evaluates, and links checkpoints."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Any
 from swift.callbacks.base import TrainerCallback
 
 from skinflow_plugins.bridge import checkpoints, processes, reward_log, settings, trainable
+from skinflow_plugins.bridge.evaluating import record
+from skinflow_plugins.bridge.evaluating.evaluator import Evaluator
 from skinflow_plugins.recipe.schema import Rollouts
 
 
 class SkinflowCallback(TrainerCallback):
     """Registered as `skinflow`; changes nothing in the training but this: vLLM samples no image tokens."""
+
+    evaluator: Evaluator | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         processes.check_joined()
@@ -20,6 +24,7 @@ class SkinflowCallback(TrainerCallback):
         if state.is_world_process_zero:
             # A fresh start drops everything that an interrupted one left; a resumed one keeps its own steps.
             reward_log.drop_after(Path(args.output_dir), int(state.global_step))
+            record.drop_after(Path(args.output_dir), int(state.global_step))
         _barrier()  # nobody writes into a file that is being cleaned
         if getattr(args, "use_vllm", False):
             from skinflow_plugins.bridge.rollouts import watch
@@ -30,6 +35,19 @@ class SkinflowCallback(TrainerCallback):
 
             model = self.trainer.accelerator.unwrap_model(self.trainer.model)
             suppress_placeholders(model, self.trainer.processing_class)
+        stage = settings.current()
+        self.evaluator = None
+        if stage is not None and stage.evaluation is not None:
+            self.evaluator = Evaluator(self.trainer, stage.evaluation)
+            self.evaluator.begin(state)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.evaluator is not None and self.evaluator.is_due(state):
+            self.evaluator.evaluate(state, control)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.evaluator is not None and state.is_world_process_zero:
+            checkpoints.link_best(Path(args.output_dir))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if getattr(args, "use_vllm", False):

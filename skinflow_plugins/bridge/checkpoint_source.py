@@ -72,7 +72,7 @@ class Source:
 
 
 def find(path: str | Path) -> Source:
-    """What a path means: a checkpoint, an adapter, or a run's last finished stage.
+    """What a path means: a checkpoint, an adapter, or what a run's last finished stage hands over.
 
     Raises `InputError` when there is no such folder, no finished stage, or nothing of the kind in it.
     """
@@ -151,11 +151,17 @@ def open_source(source: Source, catalogue: Catalogue, **options: Any) -> tuple[A
 
 
 def _last_stage(run: Path) -> Path:
-    done = [path.parent for path in (run / "stages").glob("*/done.json") if (path.parent / FINAL).exists()]
+    finished = [path.parent for path in (run / "stages").glob("*/done.json")]
+    done = {stage: left for stage in finished if (left := stage / _handed_over(stage)).exists()}
     if not done:
         hint = "`skinflow run` goes on with it; a checkpoint of an unfinished stage can be named itself"
         raise InputError(Problem("no stage of this run is finished", where=str(run), hint=hint))
-    return (max(done, key=lambda stage: int(stage.name.partition("-")[0])) / FINAL).resolve()
+    return done[max(done, key=lambda stage: int(stage.name.partition("-")[0]))].resolve()
+
+
+def _handed_over(stage: Path) -> str:
+    """The link that a finished stage says it hands over; those of earlier releases say nothing."""
+    return str(_json(stage / "done.json").get("hands_over", FINAL))
 
 
 def _adapter_base(folder: Path) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from skinflow_plugins.bridge import reward_log
+from skinflow_plugins.bridge.evaluating import record
 
-FINAL = "final"
+FINAL, BEST = "final", "best"
 
 
 def whole(folder: Path) -> list[Path]:
@@ -50,9 +51,10 @@ def is_last(checkpoint: Path) -> bool:
 
 
 def close(folder: Path, step: int) -> None:
-    """End a stage whose last checkpoint is that of `step`: rewards.jsonl out of its parts, and the link."""
+    """End a stage whose last checkpoint is that of `step`: rewards.jsonl out of its parts, and the links."""
     if any(folder.glob(reward_log.PART.format(rank="*"))):
         reward_log.join(folder)
+    link_best(folder)
     link_final(folder, step)
 
 
@@ -64,7 +66,28 @@ def link_final(folder: Path, step: int) -> Path:
     checkpoint = folder / f"checkpoint-{step}"
     if not checkpoint.is_dir():
         raise FileNotFoundError(f"{checkpoint}: the last step was not saved; is save_strategy 'no'?")
-    link, partial = folder / FINAL, folder / f"{FINAL}.partial"
+    return _link(folder / FINAL, checkpoint)
+
+
+def best(folder: Path) -> dict[str, Any] | None:
+    """The evaluation of the best checkpoint; None when none is wanted, or none was saved yet."""
+    chosen = [row for row in record.read(folder) if row.get("best")]
+    there = (row for row in reversed(chosen) if _has_state(folder / f"checkpoint-{row['step']}"))
+    return next(there, None)
+
+
+def link_best(folder: Path) -> Path | None:
+    """Point `folder/best` at the best checkpoint; no link, and None, where there is none."""
+    link, found = folder / BEST, best(folder)
+    if found is None:
+        link.unlink(missing_ok=True)
+        return None
+    return _link(link, folder / f"checkpoint-{found['step']}")
+
+
+def _link(link: Path, checkpoint: Path) -> Path:
+    """A relative link, in one step and whatever stood there."""
+    partial = link.with_name(f"{link.name}.partial")
     partial.unlink(missing_ok=True)
     partial.symlink_to(checkpoint.name)
     partial.replace(link)

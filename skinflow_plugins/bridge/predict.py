@@ -25,7 +25,7 @@ def predict(plan: Plan, stage: StagePlan | None, questions: Path, out: Path) -> 
     An `out` that is already whole is read, not made again: `swift infer` only ever appends, so it writes to
     a partial file first. Raises `WorkFailed` when an answer is missing.
     """
-    rows = [json.loads(line) for line in questions.read_text(encoding="utf-8").splitlines()]
+    rows = _json_lines(questions)
     if not out.is_file():
         partial = out.with_name(out.name + ".partial.jsonl")
         partial.unlink(missing_ok=True)
@@ -33,7 +33,7 @@ def predict(plan: Plan, stage: StagePlan | None, questions: Path, out: Path) -> 
         what = f"answers to {questions.name} after {stage.slug if stage else 'no stage'}"
         launch(plan.recipe.launch, "infer", infer_arguments(plan, stage, questions, partial), {}, what=what)
         partial.replace(out)
-    answers = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    answers = _json_lines(out)
     # swift drops our own columns on the way; the images say which question an answer belongs to.
     if [_image(answer) for answer in answers] != [_image(row) for row in rows]:
         raise WorkFailed(f"{out} does not answer {questions} one by one; remove it and run again")
@@ -41,6 +41,11 @@ def predict(plan: Plan, stage: StagePlan | None, questions: Path, out: Path) -> 
         Prediction(row["id"], row["task"], answer["response"], json.loads(row["sample"]))
         for row, answer in zip(rows, answers, strict=True)
     ]
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    # Not splitlines(): U+2028 and others that it splits at may stand unescaped in a JSON string.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _image(row: Mapping[str, Any]) -> str:
@@ -70,7 +75,7 @@ def infer_arguments(plan: Plan, stage: StagePlan | None, questions: Path, out: P
 def _weights(plan: Plan, stage: StagePlan | None) -> Sequence[str]:
     if stage is None:
         return ["--model", plan.base]
-    final = str(plan.folder(stage) / "final")
+    left = str(plan.folder(stage) / stage.handed_over)
     if stage.arguments["tuner_type"].value == "lora":
-        return ["--model", str(stage.arguments["model"].value), "--adapters", final]
-    return ["--model", final]
+        return ["--model", str(stage.arguments["model"].value), "--adapters", left]
+    return ["--model", left]

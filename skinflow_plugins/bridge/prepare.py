@@ -10,7 +10,7 @@ from typing import Any
 
 from skinflow_plugins.bridge.record_checks import check_records
 from skinflow_plugins.bridge.settings import settings_of
-from skinflow_plugins.bridge.stage_rows import evaluation_rows, stage_rows, vocabulary
+from skinflow_plugins.bridge.stage_rows import evaluated, evaluation_rows, stage_rows, vocabulary
 from skinflow_plugins.bridge.swift_yaml import stage_yaml, whole_plan
 from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.data.record import Record
@@ -46,8 +46,10 @@ def read_records(recipe: Recipe, catalogue: Catalogue, root: Path) -> list[Recor
                 path="eval.split",
             )
         )
-    if any(stage.gate for stage in recipe.stages) and not any(r.split == "validation" for r in records):
-        problems.append(Problem("a gate needs validation records, and there are none", path="data"))
+    if not any(record.split == "validation" for record in records):
+        for key, what in (("gate", "a gate"), ("evaluate", "`evaluate`")):
+            if any(getattr(stage, key) for stage in recipe.stages):
+                problems.append(Problem(f"{what} needs validation records, and there are none", path="data"))
     if problems:
         raise InputError(problems)
     return [_with_schema(recipe, record) for record in records]
@@ -76,6 +78,10 @@ def write_plan(plan: Plan, records: Sequence[Record]) -> None:
     root = Path(plan.root)
     for stage in plan.stages:
         write_rows(root / "data" / f"{stage.slug}.jsonl", stage_rows(plan.recipe, stage, records))
+        if stage.evaluation is not None:
+            chosen = evaluated(plan.recipe, stage.stage, records)
+            for task, file in stage.evaluation.questions.items():
+                write_rows(Path(file), evaluation_rows(plan.recipe, task, chosen))
         write_text(root / f"{stage.slug}.yaml", stage_yaml(plan, stage))
         write_text(Path(stage.environment["SKINFLOW_STAGE"]), settings_of(plan, stage).to_json())
     write_text(root / "plan.txt", whole_plan(plan))

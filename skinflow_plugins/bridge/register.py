@@ -7,30 +7,28 @@ ours, and nothing else is ever replaced.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from skinflow_plugins.bridge import adapters, processes, settings, token_ids
+from skinflow_plugins.bridge.settings import DIAGNOSIS_METRIC, TAXONOMY_WITHOUT_RECIPE
+from skinflow_plugins.bridge.settings import OPTIONS_VARIABLE as OPTIONS_VARIABLE
 from skinflow_plugins.catalogue import catalogue
 from skinflow_plugins.declare import Reward
 from skinflow_plugins.errors import InputError, Problem, nearest
 from skinflow_plugins.orphans import end_with_parent
 from skinflow_plugins.recipe.plan import RewardPlan
 
-OPTIONS_VARIABLE = "SKINFLOW_OPTIONS"
-TAXONOMY_WITHOUT_RECIPE = "fitzpatrick17k"
-
 
 def register() -> None:
-    """Register rewards, the callback and the template fixes with swift.
+    """Register rewards, the evaluation metric, the callback and the template fixes with swift.
 
     Under a recipe the rewards are those of its stage, keyed `stage.reward`; without one they are the whole
     catalogue under their plain names, with options from SKINFLOW_OPTIONS (JSON: reward -> options) and, where
     a taxonomy must be named, fitzpatrick17k.
     """
     from swift.callbacks import callbacks_map
+    from swift.metrics import eval_metrics_map
     from swift.optimizers import optimizers_map
     from swift.rewards import orms
 
@@ -38,6 +36,7 @@ def register() -> None:
     from skinflow_plugins.bridge.checkpoints import keep_module_names
     from skinflow_plugins.bridge.dynamic_guard import guard_trainers
     from skinflow_plugins.bridge.dynamic_models import register_dynamic_models
+    from skinflow_plugins.bridge.evaluating.metric import DiagnosisMetric
     from skinflow_plugins.bridge.optimizer import SkinflowOptimizer
     from skinflow_plugins.bridge.rollouts.install import install
     from skinflow_plugins.bridge.rollouts.sampling import sample_as_asked
@@ -52,6 +51,7 @@ def register() -> None:
     install()
     callbacks_map["skinflow"] = SkinflowCallback
     optimizers_map["skinflow"] = SkinflowOptimizer
+    eval_metrics_map[DIAGNOSIS_METRIC] = DiagnosisMetric
     stage = settings.current()
     plans = stage.rewards if stage else _without_recipe()
     for plan in plans:
@@ -69,18 +69,11 @@ def is_ours(value: Any) -> bool:
 
 def _without_recipe() -> tuple[RewardPlan, ...]:
     known = catalogue().table("rewards")
-    try:
-        given = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{OPTIONS_VARIABLE} is not JSON: {error}") from error
-    if not isinstance(given, dict):
-        raise InputError(
-            f'{OPTIONS_VARIABLE} must map rewards to options: {{"format": {{"form": "caption"}}}}'
-        )
+    given = settings.from_environment()
     wrong = [
         Problem(f"unknown reward {n!r}; {nearest(n, known)}", OPTIONS_VARIABLE)
         for n in given
-        if n not in known
+        if n not in known and n != DIAGNOSIS_METRIC
     ]
     if wrong:
         raise InputError(wrong)

@@ -13,8 +13,8 @@ from skinflow_plugins.data.record import Prediction
 from skinflow_plugins.declare import Metric
 from skinflow_plugins.diagnosis.baselines import constant_caption, constant_diagnosis, with_answer
 from skinflow_plugins.options import check_options
-from skinflow_plugins.recipe.load import filled_options
-from skinflow_plugins.recipe.plan import taxonomy_source
+from skinflow_plugins.recipe.metric_options import metric_options
+from skinflow_plugins.recipe.metric_options import target_of as target_of
 from skinflow_plugins.recipe.schema import Gate, Recipe
 
 CONSTANT = "best constant answer"
@@ -39,21 +39,7 @@ def metric_value(
 ) -> float:
     """One metric with its options filled in from the recipe (taxonomy, fields, k)."""
     metric: Metric = catalogue.get("metrics", name)
-    return float(metric(predictions, **_options(recipe, catalogue, metric, options or {})))
-
-
-def _options(
-    recipe: Recipe, catalogue: Catalogue, metric: Metric, given: Mapping[str, Any]
-) -> dict[str, Any]:
-    filled = filled_options(recipe, metric, given)
-    names = {option.name for option in metric.options}
-    if "k" in names:
-        filled.setdefault("k", recipe.eval.top_k)
-    if recipe.eval.taxonomy and "taxonomy" in names - given.keys():
-        filled["taxonomy"] = recipe.eval.taxonomy
-    if isinstance(filled.get("taxonomy"), str):
-        filled["taxonomy"] = taxonomy_source(catalogue, filled["taxonomy"])
-    return filled
+    return float(metric(predictions, **metric_options(recipe, catalogue, metric, options or {})))
 
 
 def row(recipe: Recipe, catalogue: Catalogue, name: str, answers: Mapping[str, Sequence[Prediction]]) -> Row:
@@ -65,7 +51,7 @@ def row(recipe: Recipe, catalogue: Catalogue, name: str, answers: Mapping[str, S
     """
     found = {}
     for metric_name, entry in catalogue.table("metrics").items():
-        if check_options(entry.value.options, _options(recipe, catalogue, entry.value, {})):
+        if check_options(entry.value.options, metric_options(recipe, catalogue, entry.value, {})):
             continue
         target = target_of(entry.value)
         asked = [task for task in answers if answers[task] and recipe.tasks[task].target == target]
@@ -77,11 +63,6 @@ def row(recipe: Recipe, catalogue: Catalogue, name: str, answers: Mapping[str, S
                 message = f"the metric {metric_name} of {entry.owner} failed: {type(error).__name__}: {error}"
                 warnings.warn(message, RuntimeWarning, stacklevel=2)
     return Row(name, max((len(p) for p in answers.values()), default=0), found)
-
-
-def target_of(metric: Metric) -> str:
-    """The form of the answers that a metric reads."""
-    return "caption" if metric.task == "caption" else "ranked_list"
 
 
 def constant_row(recipe: Recipe, catalogue: Catalogue, answers: Mapping[str, Sequence[Prediction]]) -> Row:

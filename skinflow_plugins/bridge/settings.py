@@ -16,25 +16,34 @@ from typing import Any
 
 from skinflow_plugins.errors import InputError
 from skinflow_plugins.recipe import tuning
+from skinflow_plugins.recipe.evaluation import EvaluationPlan, FigurePlan
 from skinflow_plugins.recipe.plan import STAGE_VARIABLE, Plan, RewardPlan, StagePlan
 from skinflow_plugins.recipe.schema import Rollouts, Tuning
 
+OPTIONS_VARIABLE = "SKINFLOW_OPTIONS"
+"""Options of rewards and of the evaluation metric where no recipe gives them: JSON, name -> options."""
+DIAGNOSIS_METRIC = "skinflow_diagnosis"
+"""Our name among swift's evaluation metrics."""
+TAXONOMY_WITHOUT_RECIPE = "fitzpatrick17k"
 REPORT_VARIABLE = "SKINFLOW_PARITY"
 """Names the file for the report of `skinflow doctor --parity`, which wants no training."""
 
 
 @dataclass(frozen=True)
 class StageSettings:
-    """The stage's rewards with bound options, what it trains, who samples, and the folder to write to."""
+    """The stage's rewards with bound options, what it trains, who samples, what is evaluated, and where."""
 
     stage: str
     output_dir: str
     rewards: tuple[RewardPlan, ...]
     tuning: Tuning = field(default_factory=Tuning)
     rollouts: Rollouts = field(default_factory=Rollouts)
+    evaluation: EvaluationPlan | None = None
 
     def to_json(self) -> str:
         found = asdict(self)
+        if self.evaluation is None:
+            del found["evaluation"]
         if self.rollouts.engine != "vllm":
             del found["rollouts"]
         return json.dumps(found, indent=2, sort_keys=True) + "\n"
@@ -48,6 +57,7 @@ def settings_of(plan: Plan, stage: StagePlan) -> StageSettings:
         stage.rewards,
         tuning.resolve(plan.recipe, stage.stage),
         plan.recipe.rollouts if stage.stage.kind == "grpo" else Rollouts(),
+        stage.evaluation,
     )
 
 
@@ -61,7 +71,13 @@ def from_json(text: str) -> StageSettings:
         rewards,
         Tuning(**found.get("tuning", {})),
         Rollouts(**found.get("rollouts", {})),
+        _evaluation(found["evaluation"]) if "evaluation" in found else None,
     )
+
+
+def _evaluation(found: Mapping[str, Any]) -> EvaluationPlan:
+    figures = tuple(FigurePlan(**figure) for figure in found["figures"])
+    return EvaluationPlan(**{**found, "figures": figures, "clinical": tuple(found["clinical"])})
 
 
 def current() -> StageSettings | None:
@@ -75,3 +91,16 @@ def current() -> StageSettings | None:
             f"or unset {STAGE_VARIABLE} to use rewards without a recipe"
         )
     return from_json(Path(path).read_text())
+
+
+def from_environment() -> Mapping[str, Any]:
+    """What SKINFLOW_OPTIONS says, by name; `InputError` when it is no JSON mapping of names."""
+    try:
+        given = json.loads(os.environ.get(OPTIONS_VARIABLE, "{}"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{OPTIONS_VARIABLE} is not JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise InputError(
+            f'{OPTIONS_VARIABLE} must map rewards to options: {{"format": {{"form": "caption"}}}}'
+        )
+    return given

@@ -19,7 +19,8 @@ from skinflow_plugins.data.rows import (
     taught_row,
     with_random_caption,
 )
-from skinflow_plugins.diagnosis.answers import write_caption, write_ranked_list
+from skinflow_plugins.diagnosis.answers import write_ranked_list
+from skinflow_plugins.diagnosis.captions import write_caption
 from skinflow_plugins.recipe.plan import StagePlan
 from skinflow_plugins.recipe.schema import Recipe, Stage
 
@@ -91,6 +92,19 @@ def _stream(balance: str | None, pool: Sequence[Prompt], rng: random.Random) -> 
 
 def _column(name: str, prompt: Prompt) -> Any:
     return prompt.record.sample().get(name)
+
+
+def evaluated(recipe: Recipe, stage: Stage, records: Sequence[Record]) -> list[Record]:
+    """The validation records about which the stage's evaluations ask, in their own order.
+
+    Drawn at random, because a source may be sorted by diagnosis; the same in every stage with that limit.
+    """
+    found = [record for record in records if record.split == "validation"]
+    limit = stage.evaluate.limit if stage.evaluate is not None else None
+    if limit is None or limit >= len(found):
+        return found
+    chosen = random.Random(f"{recipe.seed}/evaluate").sample(range(len(found)), limit)
+    return [found[position] for position in sorted(chosen)]
 
 
 def evaluation_rows(recipe: Recipe, task: str, records: Sequence[Record]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import yaml
 from skinflow_plugins.bridge.settings import settings_of
 from skinflow_plugins.recipe.explained import Explained
 from skinflow_plugins.recipe.plan import Plan, StagePlan
+from skinflow_plugins.recipe.schema import Evaluate
 
 
 def stage_yaml(plan: Plan, stage: StagePlan) -> str:
@@ -78,6 +79,8 @@ def whole_plan(plan: Plan) -> str:
     for stage in plan.stages:
         rows += ["", f"--- {stage.slug}.yaml", stage_yaml(plan, stage).rstrip("\n")]
         rows.append(f"# rows: {_rows(stage)}")
+        if stage.stage.evaluate is not None:
+            rows.append(f"# evaluate: {_evaluation(stage.stage.evaluate)}")
         if stage.stage.gate:
             gate = stage.stage.gate
             rows.append(f"# gate: {gate.metric} on the validation split must reach {gate.at_least}")
@@ -90,6 +93,16 @@ def whole_plan(plan: Plan) -> str:
         f"--- evaluation: {limit} records of the {evaluation.split} split after each stage, greedily",
     ]
     return "\n".join(rows) + "\n"
+
+
+def _evaluation(evaluate: Evaluate) -> str:
+    """When a stage is evaluated, on what, and by which figure its best checkpoint is chosen."""
+    every = "every step" if evaluate.every == 1 else f"every {evaluate.every} steps"
+    limit = "all" if evaluate.limit is None else str(evaluate.limit)
+    text = f"{every}, on {limit} validation records"
+    if evaluate.best is not None:
+        text += f", best by {evaluate.best}"
+    return text + (", which is handed on" if evaluate.use_best else "")
 
 
 def _rows(stage: StagePlan) -> str:

@@ -7,15 +7,17 @@ import time
 from pathlib import Path
 
 from skinflow_plugins.bridge import checkpoints
+from skinflow_plugins.bridge.evaluating import record
 from skinflow_plugins.bridge.launch import launch, stage_argv
 from skinflow_plugins.bridge.prepare import Say
 from skinflow_plugins.bridge.rollouts.reach import reach
 from skinflow_plugins.bridge.workspace import Workspace
+from skinflow_plugins.errors import WorkFailed
 from skinflow_plugins.recipe.plan import Plan, StagePlan
 
 
 def train(plan: Plan, stage: StagePlan, workspace: Workspace, say: Say) -> None:
-    """Train `stage` unless it is finished; afterwards its folder holds `final` and a marker.
+    """Train `stage` unless it is finished; afterwards its folder holds `final`, perhaps `best`, and a marker.
 
     The marker is written last, so a stage either is finished or will be gone on with.
     """
@@ -40,5 +42,24 @@ def train(plan: Plan, stage: StagePlan, workspace: Workspace, say: Say) -> None:
         launch(how, stage.command, argv, {**stage.environment, **environment}, what=f"stage {stage.slug}")
     if (report := folder / "parity.json").is_file():
         say(f"vLLM and trainer: {json.loads(report.read_text(encoding='utf-8'))['summary']}")
+    _say_best(stage, folder, say)
     seconds = round(time.monotonic() - started, 1)
-    workspace.finish(stage.slug, {"seconds": seconds, "resumed": bool(last)})
+    workspace.finish(stage.slug, {"seconds": seconds, "resumed": bool(last), "hands_over": stage.handed_over})
+
+
+def _say_best(stage: StagePlan, folder: Path, say: Say) -> None:
+    """Which checkpoint was the best; `WorkFailed` when one was to be handed over and there is none."""
+    wanted = stage.evaluation.best if stage.evaluation else None
+    if wanted is None:
+        return
+    found = checkpoints.best(folder)
+    if found is not None:
+        say(
+            f"best checkpoint of stage {stage.slug}: step {found['step']}, {wanted} "
+            f"{found['figures'][wanted]:.3f} on {found['records']} validation records"
+        )
+    elif stage.handed_over == checkpoints.BEST:
+        raise WorkFailed(
+            f"stage {stage.slug} was to hand over its best checkpoint by {wanted}, and none has that figure; "
+            f"see {folder / record.LOG}"
+        )

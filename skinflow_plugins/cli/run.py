@@ -85,8 +85,9 @@ def say(text: str) -> None:
 
 def contents(root: Path) -> list[str]:
     """What a run folder holds, in three lines."""
+    best = ", and best beside it where a stage chose one" if any(root.glob("stages/*/best")) else ""
     return [
         f"{root}/results.md and results.json: the table above; predictions/ the answers behind it",
         f"{root}/plan.txt and *.yaml: what ran (`swift rlhf FILE` repeats a stage); data/ what it saw",
-        f"{root}/stages/*/final: the checkpoints; rewards.jsonl beside them, with every completion",
+        f"{root}/stages/*/final: the checkpoints{best}; rewards.jsonl beside them, with every completion",
     ]

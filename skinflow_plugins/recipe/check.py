@@ -13,6 +13,7 @@ from skinflow_plugins.errors import InputError, Problem, nearest
 from skinflow_plugins.recipe import base_model, lines
 from skinflow_plugins.recipe.complaints import Complaints
 from skinflow_plugins.recipe.data_check import check_columns, check_data
+from skinflow_plugins.recipe.evaluation_check import check_evaluation
 from skinflow_plugins.recipe.load import Loaded
 from skinflow_plugins.recipe.schema import DEFAULT_TASKS, Recipe, Stage
 from skinflow_plugins.recipe.swift_arguments import Kind
@@ -153,6 +154,8 @@ class _Check(Complaints):
                 self.options((*here, "gate"), entry.value, stage.gate.options, ["metric", "at_least"])
         if stage.gate is not None and not math.isfinite(stage.gate.at_least):
             self.wrong((*here, "gate", "at_least"), f"found {stage.gate.at_least}, expected a finite number")
+        if stage.evaluate is not None:
+            check_evaluation(self, number, stage, stage.evaluate)
 
     def task(self, path: lines.Path, name: str) -> None:
         """That a task is known, and that a caption task has a caption schema."""

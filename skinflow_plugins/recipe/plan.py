@@ -16,9 +16,11 @@ from skinflow_plugins.models.families import BaseFamily
 from skinflow_plugins.recipe import swift_arguments, tuning
 from skinflow_plugins.recipe.batches import batches
 from skinflow_plugins.recipe.defaults import common_arguments, grpo_arguments
+from skinflow_plugins.recipe.evaluation import EvaluationPlan, plan_evaluation
 from skinflow_plugins.recipe.explained import Explained
 from skinflow_plugins.recipe.families import TINY, family_for
 from skinflow_plugins.recipe.load import filled_options
+from skinflow_plugins.recipe.metric_options import taxonomy_source as taxonomy_source
 from skinflow_plugins.recipe.schema import Recipe, RewardUse, Stage
 
 STAGE_VARIABLE = "SKINFLOW_STAGE"
@@ -58,10 +60,16 @@ class StagePlan:
     environment: Mapping[str, str]
     rewards: tuple[RewardPlan, ...]
     rows: RowsPlan
+    evaluation: EvaluationPlan | None = None
 
     @property
     def slug(self) -> str:
         return f"{self.number}-{self.stage.name}"
+
+    @property
+    def handed_over(self) -> str:
+        """The link in the stage's folder to the checkpoint that later stages and answers start from."""
+        return "best" if self.stage.evaluate is not None and self.stage.evaluate.use_best else "final"
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,9 @@ def _stage(
         why = "the data file is already in training order"
         arguments["dataset_shuffle"] = Explained(False, why)
         arguments["train_dataloader_shuffle"] = Explained(False, why)
+    if stage.evaluate is not None and stage.evaluate.best is not None:
+        why = "stages[].evaluate.every: the best checkpoint is one of those that are evaluated"
+        arguments["save_steps"] = Explained(stage.evaluate.every, why)
     # The user's own values come last and win over our defaults, never over what the plan owns.
     arguments |= {key: _chosen(value, arguments.get(key)) for key, value in given.items()}
     return StagePlan(
@@ -147,6 +158,7 @@ def _stage(
         {STAGE_VARIABLE: str(root / f"{slug}.skinflow.json")},
         rewards,
         rows,
+        plan_evaluation(recipe, catalogue, root, slug, stage),
     )
 
 
@@ -160,7 +172,7 @@ def _chosen(value: Any, ours: Explained | None) -> Explained:
 def _weights(
     recipe: Recipe, root: PurePath, stage: Stage, given: Mapping[str, Any], before: Sequence[StagePlan]
 ) -> dict[str, Explained]:
-    """Where the stage's weights come from: the base, or the last checkpoint of an earlier stage.
+    """Where the stage's weights come from: the base, or the last or the best checkpoint of an earlier stage.
 
     An earlier LoRA stage hands over its adapter; the KL reference is then that adapter too, because without
     it swift would compare with the bare base model.
@@ -171,14 +183,15 @@ def _weights(
         source = next((p for p in before if p.stage.name == stage.init), before[-1])
     if source is None:
         return {"model": Explained(base)}
-    final = str(root / "stages" / source.slug / "final")
+    left = str(root / "stages" / source.slug / source.handed_over)
     if source.arguments["tuner_type"].value == "lora":
         # The adapter belongs to the weights that it was trained on, which need not be the base.
-        found = {"model": Explained(source.arguments["model"].value), "adapters": Explained([final])}
+        found = {"model": Explained(source.arguments["model"].value), "adapters": Explained([left])}
         if stage.kind == "grpo" and float(given.get("beta", 0.04)) > 0:
-            found["ref_adapters"] = Explained([final], "the KL reference is the stage before, not the base")
+            found["ref_adapters"] = Explained([left], "the KL reference is the stage before, not the base")
         return found
-    return {"model": Explained(final, f"the checkpoint of stage {source.stage.name}")}
+    which = "best checkpoint" if source.handed_over == "best" else "checkpoint"
+    return {"model": Explained(left, f"the {which} of stage {source.stage.name}")}
 
 
 def stage_rewards(recipe: Recipe, catalogue: Catalogue, stage: Stage) -> tuple[RewardPlan, ...]:
@@ -204,12 +217,6 @@ def _options(recipe: Recipe, catalogue: Catalogue, use: RewardUse) -> dict[str, 
     return options
 
 
-def taxonomy_source(catalogue: Catalogue, name: str) -> str:
-    """A name that `load_taxonomy` knows: a built-in stays a name, a third party's becomes its file's path."""
-    entry = catalogue.table("taxonomies").get(name)
-    return name if entry is None or entry.owner == "skinflow-plugins" else str(entry.value)
-
-
 def _counts(recipe: Recipe, stage: Stage, given: Mapping[str, Any]) -> tuple[int | None, int]:
     """(prompts or rows over the whole stage, and those drawn at once), from swift's own batch arguments."""
     sizes = batches(given, recipe.launch.processes, stage.kind)
@@ -228,6 +235,12 @@ def _notes(recipe: Recipe) -> tuple[str, ...]:
         notes.append("model.options belong to tiny models and are not used with this base")
     if recipe.rollouts.engine == "vllm" and recipe.rollouts.mode == "server":
         notes.append("start `skinflow rollout` with the same recipe and folder on the GPUs that sample")
+    chosen = [s.name for s in recipe.stages if s.evaluate is not None and s.evaluate.use_best]
+    if chosen and recipe.eval.split == "validation":
+        notes.append(
+            f"eval.split: validation is where the checkpoint of {', '.join(chosen)} is chosen, so the table "
+            "will look better than the model"
+        )
     if recipe.launch.processes > 1:
         notes.append(f"each stage runs under torchrun with NPROC_PER_NODE={recipe.launch.processes}")
     return tuple(notes)

@@ -112,6 +112,22 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Evaluate:
+    """`stages[i].evaluate`: the model in training answers questions, greedily, and its figures are logged.
+
+    It does so every `every` steps and after the last one, about `limit` validation records (None: all), drawn
+    once for the whole run. Never about test records: a checkpoint that is chosen on them would make the
+    table look better than the model. `best` names the figure by which a checkpoint is chosen, kept and linked
+    as `best`; with `use_best` it, and not the last one, goes to later stages, to the gate and to the table.
+    """
+
+    every: int
+    limit: int | None = None
+    best: str | None = None
+    use_best: bool = False
+
+
+@dataclass(frozen=True)
 class Replay:
     """`stages[i].replay`: a share of each batch asks an earlier stage's task, under that stage's rewards."""
 
@@ -153,6 +169,7 @@ class Stage:
     tuning: Tuning = Tuning()
     swift: Mapping[str, Any] = field(default_factory=dict)
     gate: Gate | None = None
+    evaluate: Evaluate | None = None
     replay: Replay | None = None
     balance: str | None = None
     init: str | None = None

@@ -13,6 +13,7 @@ from skinflow_plugins.bridge.results import Row
 from skinflow_plugins.cli import table
 from skinflow_plugins.cli.quiet import Repetition
 from skinflow_plugins.cli.recipe_arguments import read_recipe
+from skinflow_plugins.cli.run import contents
 from skinflow_plugins.errors import WorkFailed
 
 ROWS = [
@@ -44,6 +45,13 @@ def test_a_run_trains_and_goes_on(skinflow: Callable[..., Any]) -> None:
     assert again.code == 0, again.err
     assert "==> stage 1-warmup is finished already" in again.out
     assert again.out[again.out.index("| |") :] == done.out[done.out.index("| |") :]
+
+
+def test_a_best_checkpoint_is_named_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "stages/1-warmup").mkdir(parents=True)
+    assert f"{tmp_path}/stages/*/final: the checkpoints; " in contents(tmp_path)[2]
+    (tmp_path / "stages/1-warmup/best").mkdir()
+    assert "the checkpoints, and best beside it where a stage chose one; " in contents(tmp_path)[2]
 
 
 def test_the_default_folder_and_another_one(

@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from skinflow_plugins.bridge.checkpoint_source import find
 from skinflow_plugins.bridge.serving import checks, memory, process
 from skinflow_plugins.bridge.serving.process import Server
 from skinflow_plugins.bridge.serving.subject import look_up
@@ -102,6 +103,24 @@ def test_a_run_names_model_and_question(tmp_path: Path) -> None:
     code = text[text.index("import base64") :]
     assert len(code.splitlines()) == 5
     compile(code, "example", "exec")
+
+
+@pytest.mark.parametrize(
+    ("done", "step"), [({"hands_over": "best"}, 4), ({"hands_over": "final"}, 8), ({"seconds": 1.0}, 8)]
+)
+def test_a_run_serves_what_its_last_stage_hands_over(tmp_path: Path, done: dict[str, Any], step: int) -> None:
+    recipe = {"name": "try", "stages": [{"name": "warmup"}, {"name": "diagnosis"}]}
+    for slug in ("1-warmup", "2-diagnosis"):
+        stage = tmp_path / "run/stages" / slug
+        for each, link in ((4, "best"), (8, "final")):
+            (stage / f"checkpoint-{each}").mkdir(parents=True)
+            (stage / f"checkpoint-{each}/config.json").write_text('{"model_type": "qwen2_5_vl"}')
+            (stage / link).symlink_to(f"checkpoint-{each}")
+        (stage / "done.json").write_text(json.dumps(done))
+    (tmp_path / "run/run.json").write_text(json.dumps({"recipe": recipe}))
+    source = find(tmp_path / "run")
+    assert source.folder == tmp_path / f"run/stages/2-diagnosis/checkpoint-{step}"
+    assert source.label() == "try, stage diagnosis"
 
 
 def test_a_model_that_nobody_knows_is_asked_without_an_image(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Evaluation while a stage trains: greedy answers, their figures, and the best checkpoint."""
