@@ -272,7 +272,11 @@ def test_options(
     model(**batch).logits.square().sum().backward()
     assert [key for key, each in trained.items() if each.grad is None or not each.grad.any()] == []
     model.save_pretrained(tmp_path / "saved")
-    assert torch.equal(logits(load(tmp_path / "saved"), batch), found)
+    again = load(tmp_path / "saved")
+    kept = model.state_dict()
+    assert [key for key, each in again.state_dict().items() if not torch.equal(each, kept[key])] == []
+    # The same numbers at other addresses: some processors' kernels round by how a weight lies in memory.
+    assert torch.allclose(logits(again, batch), found, rtol=1e-4, atol=1e-4)
     with torch.no_grad():
         for key, each in trained.items():
             if not key.endswith(("reduce_weight", "norm_weight")):
