@@ -109,8 +109,8 @@ format: venv ## let ruff sort imports and lay out the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-golden: venv ## write the golden plan of every recipe anew; read the diff
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/recipe --regenerate-golden
+golden: venv ## write the golden texts anew: the plan of every recipe, the model card; read the diff
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/recipe tests/report/test_model_card.py --regenerate-golden
 
 clean: ## remove caches and build leftovers; the environments stay
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,6 +5,11 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says something of the machine and nothing of the code.
+settings.register_profile("skinflow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("skinflow")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "catalogue": CORE,
     "data": CORE,
     "diagnosis": CORE | {"data"},
+    "judging": CORE | {"data", "diagnosis"},
     "rewards": CORE | {"diagnosis"},
     "vision": set(),
     "models": CORE | {"vision"},
@@ -30,13 +31,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": CORE | {"data", "diagnosis", "models", "rewards", "vision"},
     "torchvision_cpu": set(),
     "orphans": set(),
-    "report": CORE | {"data", "models"},
+    "report": CORE | {"data", "models", "recipe"},
     "recipe": CORE | {"catalogue", "diagnosis", "engine", "models", "data"},
     "builtin": CORE | {"data", "diagnosis", "models", "rewards"},
     "bridge": CORE
     | {"catalogue", "data", "diagnosis", "engine", "models", "orphans", "recipe", "rewards", "vision"},
     "cli": CORE
-    | {"catalogue", "bridge", "data", "diagnosis", "models", "recipe", "report", "rewards"}
+    | {"catalogue", "bridge", "data", "diagnosis", "judging", "models", "recipe", "report", "rewards"}
     | {"torchvision_cpu", "vision"},
 }
 HEAVY = {"torch", "swift", "transformers", "trl", "peft", "accelerate", "datasets"}
