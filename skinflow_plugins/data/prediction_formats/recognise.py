@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from skinflow_plugins.data.prediction_formats.evalscope import EVALSCOPE
 from skinflow_plugins.data.prediction_formats.files import Container, Table
+from skinflow_plugins.data.prediction_formats.infer_result import SWIFT
 from skinflow_plugins.data.prediction_formats.ours import CSV, JSONL
 from skinflow_plugins.data.prediction_formats.row import Format
-from skinflow_plugins.data.prediction_formats.swift import SWIFT
 from skinflow_plugins.data.prediction_formats.values import brief
 from skinflow_plugins.data.prediction_formats.vlmevalkit import VLMEVALKIT
 from skinflow_plugins.errors import InputError, Problem, nearest

@@ -1,6 +1,6 @@
 """From ranked answers to clinical figures: vectorised, with intervals, baselines and groups by skin tone."""
 
-from skinflow_plugins.diagnosis.evaluation.evaluate import (
+from skinflow_plugins.diagnosis.evaluation.scoring import (
     Figure,
     Report,
     Verdicts,

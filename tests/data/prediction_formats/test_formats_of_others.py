@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -38,7 +39,6 @@ def table(file: Path, header: Sequence[str], *rows: Sequence[Any]) -> Path:
 
 
 def xlsx(file: Path, header: Sequence[str], *rows: Sequence[Any], more: Iterable[str] = ()) -> Path:
-    openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
     for row in (header, *rows):
         book.active.append(list(row))

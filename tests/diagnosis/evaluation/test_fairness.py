@@ -93,3 +93,18 @@ def test_the_interval_of_no_difference_holds_zero() -> None:
     one = gap(found, "top_k.synonym@1", "by_type")
     assert one["value"] == 0
     assert one["low"] < 0 < one["high"]
+
+
+def test_who_alarms_falsely_is_worse_off() -> None:
+    found = report(
+        ("1", "melanoma", "melanoma", 39), ("1", "melanoma", "acne", 1), ("1", "acne", "acne", 40),
+        ("5", "melanoma", "melanoma", 40), ("5", "acne", "melanoma", 36), ("5", "acne", "acne", 4),
+    )  # fmt: skip
+    odds = gap(found, "odds")
+    assert odds["value"] == pytest.approx(
+        0.9
+    )  # of false-positive rates 0 and .9; the true ones differ by .025
+    assert (odds["worst"], odds["best"]) == ("5-6", "1-2")
+    parity = gap(found, "parity")
+    assert (parity["worst"], parity["best"]) == (None, None)
+    assert (parity["lowest"], parity["highest"]) == ("1-2", "5-6")
