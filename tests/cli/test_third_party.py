@@ -43,9 +43,8 @@ def test_it_is_listed_and_shown(skinflow: Callable[..., Any]) -> None:
         "hedging           skinflow-hedging  -1 when the answer names more than `most` diagnoses."
         in skinflow("list", "rewards").out
     )
-    assert re.search(
-        r"^nails +skinflow-hedging +4 diagnoses", skinflow("list", "taxonomies").out, re.MULTILINE
-    )
+    taxonomies = skinflow("list", "taxonomies").out
+    assert re.search(r"^nails +skinflow-hedging +4 labels in 6 concepts", taxonomies, re.MULTILINE)
     assert re.search(r"^hedged_quickstart +skinflow-hedging +", skinflow("list", "recipes").out, re.MULTILINE)
     shown = skinflow("show", "hedging").out
     assert shown.startswith("reward hedging, from skinflow-hedging\n")
