@@ -3,7 +3,7 @@
 For research; not a medical device. Importing this package imports neither torch nor swift.
 """
 
-from skinflow_plugins.declare import Score, dataset, metric, reward, vision_encoder
+from skinflow_plugins.declare import NoVerdict, Score, dataset, metric, reward, vision_encoder
 from skinflow_plugins.hookspecs import hookimpl
 
-__all__ = ["Score", "dataset", "hookimpl", "metric", "reward", "vision_encoder"]
+__all__ = ["NoVerdict", "Score", "dataset", "hookimpl", "metric", "reward", "vision_encoder"]

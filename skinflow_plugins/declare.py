@@ -20,11 +20,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A value that explains itself: what was read out of the answer, and why it scored so."""
+    """A value that explains itself: what was read out of the answer, and why it scored so.
+
+    `marks` are further figures about the answer, by name; the logs show their mean at every step. They may
+    not be called like a figure that every reward has there: mean, std, min, max, weight, missing, failed,
+    gated.
+    """
 
     value: float
     read: Any = None
     why: str = ""
+    marks: Mapping[str, float] = field(default_factory=dict)
+
+
+class NoVerdict(Exception):
+    """Raised by a reward that could not judge an answer, through no fault of that answer; the text says why.
+
+    Such a row counts as failed, never as zero: it gets the mean of its group, and too many of them stop a
+    run.
+    """
 
 
 def first_line(function: Callable[..., Any]) -> str:
@@ -69,8 +83,12 @@ class Reward(Declared):
 
     `answer` is one completion and `sample` its data columns. A batched reward gets the list of answers, and
     every column as a list. An async reward is awaited. `None` means that the reward has no judgement on this
-    sample. `needs` names the columns that must exist; `reference(sample, options)`, when given, makes the
-    best answer, so that the contract test can demand the best score for it.
+    sample, by its own choice; `NoVerdict` that it could not have one. A plain reward may return an awaitable
+    instead of a value; those of a batch are awaited together.
+
+    `needs` names the columns that must exist; `reference(sample, options)`, when given, makes the best
+    answer, so that the contract test can demand the best score for it. `content` is False for a reward of
+    form alone, which a fluent wrong answer may earn in full. A batch may take `deadline` seconds.
     """
 
     low: float = 0.0
@@ -78,9 +96,13 @@ class Reward(Declared):
     needs: tuple[str, ...] = ()
     batched: bool = False
     reference: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None
+    content: bool = True
+    deadline: float = 600.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not (math.isfinite(self.deadline) and self.deadline > 0):
+            raise TypeError(f"{self.name}: deadline must be seconds, more than 0; found {self.deadline}")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise TypeError(f"{self.name}: low < high must be finite, found {self.low} and {self.high}")
 
@@ -130,12 +152,22 @@ def reward(
     needs: Sequence[str] = (),
     batched: bool = False,
     reference: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None,
+    content: bool = True,
+    deadline: float = 600.0,
 ) -> Callable[[Callable[..., Any]], Reward]:
     """Declare a reward; its values lie in [low, high]. See `Reward` for the function's contract."""
 
     def declare(function: Callable[..., Any]) -> Reward:
         return Reward(
-            name, function, low=low, high=high, needs=tuple(needs), batched=batched, reference=reference
+            name,
+            function,
+            low=low,
+            high=high,
+            needs=tuple(needs),
+            batched=batched,
+            reference=reference,
+            content=content,
+            deadline=deadline,
         )
 
     return declare

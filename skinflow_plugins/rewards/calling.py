@@ -1,95 +1,175 @@
-"""The one guarded way to call a reward: every value is checked, and every failure says whose it is.
-
-ms-swift itself takes a short list for the whole batch and lets infinite values pass.
-"""
+"""The one guarded way to call a reward: every value is checked, and every failure says whose it is."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import contextlib
+import inspect
 import itertools
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from typing import Any
 
-from skinflow_plugins.declare import Reward, Score
-from skinflow_plugins.errors import WorkFailed
+from skinflow_plugins.declare import NoVerdict, Reward, Score
+from skinflow_plugins.rewards import background
+from skinflow_plugins.rewards.guard import Missing as Missing
+from skinflow_plugins.rewards.guard import Outcome as Outcome
+from skinflow_plugins.rewards.guard import RewardError as RewardError
+from skinflow_plugins.rewards.guard import checked, raised, who
 
-TOLERANCE = 1e-6  # by which a value may leave [low, high]: float32 rounding of a mean or a weight
-
-
-class RewardError(WorkFailed):
-    """A reward raised, or returned what its declaration does not allow; names the reward and the sample."""
+Columns = Mapping[str, Sequence[Any]]
 
 
 def call_reward(
     reward: Reward,
     answers: Sequence[str],
-    columns: Mapping[str, Sequence[Any]],
+    columns: Columns,
     options: Mapping[str, Any],
     *,
     loop: asyncio.AbstractEventLoop | None = None,
 ) -> list[Score | None]:
-    """The checked score of every answer, None where the reward has no judgement.
+    """The checked score of every answer, None where there is none, by choice or by failure.
 
     `columns` holds one value per answer in each column. Columns called like an option of the reward, or
-    `answer`, do not reach it: the option wins. An async reward runs in `loop`, which may run in another
-    thread, or in a loop of its own; inside a running loop, await `acall_reward` instead. Raises
-    `RewardError` for a missing column, an exception in the reward, and a value that is no finite number
-    within [low, high].
+    `answer`, do not reach it: the option wins. What must be awaited is awaited in `loop`, which may run in
+    another thread, or in the loop of the background; inside a running loop, await `acall_reward` instead.
+    Raises `RewardError` for a missing column, an exception in the reward, and a value that is no finite
+    number within [low, high].
     """
-    if not reward.is_async:
-        return _checked(reward, answers, columns, _call(reward, answers, columns, options))
-    work = acall_reward(reward, answers, columns, options)
+    if reward.is_async:
+        return _scores(_wait(_awaited(reward, answers, columns, options), loop), reward, answers, columns)
+    returned = _call(reward, answers, columns, options)
+    if _waits(returned):
+        returned = _wait(_resolved(reward, answers, columns, returned), loop)
+    return _scores(returned, reward, answers, columns)
+
+
+async def acall_reward(
+    reward: Reward, answers: Sequence[str], columns: Columns, options: Mapping[str, Any]
+) -> list[Score | None]:
+    """`call_reward` for use inside a running loop; calls that wait run concurrently."""
+    found = await outcomes(reward, answers, columns, options)
+    return [each if isinstance(each, Score) else None for each in found]
+
+
+async def outcomes(
+    reward: Reward,
+    answers: Sequence[str],
+    columns: Columns,
+    options: Mapping[str, Any],
+    *,
+    deadline: float | None = None,
+    turn: asyncio.Lock | None = None,
+) -> list[Outcome]:
+    """The checked outcome of every answer: a score, or why there is none.
+
+    The batch may take `deadline` seconds, by default those of the reward; a reward that takes longer raises
+    `RewardError`, and nothing waits for it any more. Plain functions run in one thread; those that share the
+    lock `turn` do so one after the other, and waiting for it costs none of the deadline.
+    """
+    limit = reward.deadline if deadline is None else deadline
+    try:
+        if reward.is_async:
+            async with asyncio.timeout(limit):
+                returned = await _awaited(reward, answers, columns, options)
+        else:
+            async with turn or contextlib.nullcontext(), asyncio.timeout(limit):
+                returned = await background.in_worker(lambda: _call(reward, answers, columns, options))
+            if _waits(returned):
+                async with asyncio.timeout(limit):
+                    returned = await _resolved(reward, answers, columns, returned)
+    except TimeoutError:
+        some = who(columns, 0) if answers else "no answer"
+        raise RewardError(
+            f"reward {reward.name!r} took more than {limit:g} s for a batch of {len(answers)}, from {some} "
+            "on; it hangs, or its `deadline` is too short"
+        ) from None
+    return checked(reward, answers, columns, returned)
+
+
+def _scores(returned: Any, reward: Reward, answers: Sequence[str], columns: Columns) -> list[Score | None]:
+    found = checked(reward, answers, columns, returned)
+    return [each if isinstance(each, Score) else None for each in found]
+
+
+def _wait(work: Any, loop: asyncio.AbstractEventLoop | None) -> Any:
     if loop is None:
-        return asyncio.run(work)
+        return background.run(work)
     if loop.is_running():
         return asyncio.run_coroutine_threadsafe(work, loop).result()
     return loop.run_until_complete(work)
 
 
-async def acall_reward(
-    reward: Reward,
-    answers: Sequence[str],
-    columns: Mapping[str, Sequence[Any]],
-    options: Mapping[str, Any],
-) -> list[Score | None]:
-    """`call_reward` for use inside a running loop; the calls of an async reward run concurrently."""
-    if not reward.is_async:
-        return _checked(reward, answers, columns, _call(reward, answers, columns, options))
-    returned: Any
+async def _awaited(
+    reward: Reward, answers: Sequence[str], columns: Columns, options: Mapping[str, Any]
+) -> Any:
+    """What an async reward returns for the batch; the calls of one that is not batched run concurrently."""
     if reward.batched:
         arguments = _batch(reward, answers, columns, options)
         with _Blame(reward, answers, columns) as blame:
             blame.index = None
-            returned = await reward.function(list(answers), **arguments)
-        return _checked(reward, answers, columns, returned)
+            try:
+                return await reward.function(list(answers), **arguments)
+            except NoVerdict as error:
+                return [error] * len(answers)
+    calls = [reward.function(answer, **row) for answer, row in _rows(reward, answers, columns, options)]
+    return await _resolved(reward, answers, columns, calls)
 
-    async def one(answer: str, row: dict[str, Any]) -> Any:
-        return await reward.function(answer, **row)
 
-    calls = [one(answer, row) for answer, row in _rows(reward, answers, columns, options)]
-    returned = await asyncio.gather(*calls, return_exceptions=True)
-    for index, value in enumerate(returned):
-        if isinstance(value, BaseException):
-            if not isinstance(value, Exception):
+async def _resolved(reward: Reward, answers: Sequence[str], columns: Columns, returned: Any) -> Any:
+    """The batch with everything awaited; an exception is blamed on its sample, `NoVerdict` stays a value."""
+    if inspect.isawaitable(returned):  # a plain batched reward that returned one awaitable for all
+        with _Blame(reward, answers, columns) as blame:
+            blame.index = None
+            try:
+                return await returned
+            except NoVerdict as error:
+                return [error] * len(answers)
+    waiting = [index for index, value in enumerate(returned) if inspect.isawaitable(value)]
+    found = await asyncio.gather(*(_kept(returned[index]) for index in waiting), return_exceptions=True)
+    values = list(returned)
+    for index, value in zip(waiting, found, strict=True):
+        if isinstance(value, BaseException) and not isinstance(value, NoVerdict):
+            if not isinstance(value, _BLAMED):
                 raise value
-            _raised(reward, answers, columns, index, value)
-    return _checked(reward, answers, columns, returned)
+            raised(reward, answers, columns, index, value)
+        values[index] = value
+    return values
 
 
-def _call(
-    reward: Reward, answers: Sequence[str], columns: Mapping[str, Sequence[Any]], options: Mapping[str, Any]
-) -> Any:
+_BLAMED = (Exception, SystemExit)
+"""What a reward is blamed for raising. `sys.exit` would end the thread that everybody waits for."""
+
+
+async def _kept(waiting: Awaitable[Any]) -> Any:
+    """What is awaited; `SystemExit` as a value, since asyncio lets it through a task and out of the loop."""
+    try:
+        return await waiting
+    except SystemExit as error:
+        return error
+
+
+def _waits(returned: Any) -> bool:
+    if isinstance(returned, list):
+        return any(map(inspect.isawaitable, returned))
+    return inspect.isawaitable(returned)
+
+
+def _call(reward: Reward, answers: Sequence[str], columns: Columns, options: Mapping[str, Any]) -> Any:
     """What a plain reward returns for the batch, as it is."""
     with _Blame(reward, answers, columns) as blame:
         if reward.batched:
             arguments = _batch(reward, answers, columns, options)
             blame.index = None
-            return reward.function(list(answers), **arguments)
+            try:
+                return reward.function(list(answers), **arguments)
+            except NoVerdict as error:
+                return [error] * len(answers)
         function, returned = reward.function, []
         for answer, row in _rows(reward, answers, columns, options):
-            returned.append(function(answer, **row))
+            try:
+                returned.append(function(answer, **row))
+            except NoVerdict as error:
+                returned.append(error)
             blame.index += 1
         return returned
 
@@ -109,8 +189,8 @@ class _Blame:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, RewardError):
-            _raised(*self.place, self.index, error)
+        if isinstance(error, _BLAMED) and not isinstance(error, RewardError):
+            raised(*self.place, self.index, error)
 
 
 def _passed(
@@ -124,8 +204,10 @@ def _passed(
             raise RewardError(f"reward {reward.name!r} needs the column {name!r}, which is missing ({there})")
         if any(value is None for value in columns[name]):
             index = next(i for i, value in enumerate(columns[name]) if value is None)
-            who = _who(columns, index)
-            raise RewardError(f"reward {reward.name!r} needs the column {name!r}, which {who} does not have")
+            found = who(columns, index)
+            raise RewardError(
+                f"reward {reward.name!r} needs the column {name!r}, which {found} does not have"
+            )
     for name, values in columns.items():
         if len(values) != count:
             text = f"the column {name!r} has {len(values)} values for {count} answers"
@@ -149,82 +231,3 @@ def _rows(
     rows = zip(*passed.values(), strict=True) if passed else itertools.repeat(())
     for answer, row in zip(answers, rows, strict=False):
         yield answer, {**dict(zip(names, row, strict=True)), **options}
-
-
-def _checked(
-    reward: Reward, answers: Sequence[str], columns: Mapping[str, Sequence[Any]], returned: Any
-) -> list[Score | None]:
-    sized = hasattr(returned, "__len__") and hasattr(returned, "__getitem__")
-    if not sized or isinstance(returned, (str, bytes, Mapping)):
-        raise RewardError(
-            f"reward {reward.name!r} is batched and must return a list of {len(answers)} values, "
-            f"found {type(returned).__name__}"
-        )
-    if len(returned) != len(answers):
-        found = f"returned {len(returned)} values for {len(answers)} answers"
-        raise RewardError(f"reward {reward.name!r} {found}")
-    low, high = reward.low - TOLERANCE, reward.high + TOLERANCE
-    scores: list[Score | None] = []
-    for index, value in enumerate(returned):
-        if value is None:
-            scores.append(None)
-            continue
-        score = value if type(value) is Score else Score(value)
-        number = score.value if type(score.value) is float else _number(score.value)
-        if not low <= number <= high:  # also catches NaN
-            limits = f"a finite number in [{reward.low:g}, {reward.high:g}], a Score or None"
-            found = f"returned {_short(repr(score.value))}; expected {limits}"
-            _refuse(reward, answers, columns, index, found)
-        if number is not score.value:
-            score = dataclasses.replace(score, value=number)
-        scores.append(score)
-    return scores
-
-
-def _number(value: Any) -> float:
-    """The value as a float; NaN for what is no single number. Text is none, even where it reads like one."""
-    to_float: Callable[[], Any] | None = getattr(type(value), "__float__", None)
-    if to_float is None or getattr(value, "ndim", 0) != 0:
-        return math.nan
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-
-
-def _raised(
-    reward: Reward,
-    answers: Sequence[str],
-    columns: Mapping[str, Sequence[Any]],
-    index: int | None,
-    error: Exception,
-) -> NoReturn:
-    what = f"raised {type(error).__name__}: {error}"
-    if index is None:
-        ids = columns.get("id") or ()
-        who = ", ".join(map(str, itertools.islice(ids, 3))) + (", ..." if len(ids) > 3 else "")
-        batch = f"a batch of {len(answers)}" + (f": {who}" if who else "")
-        raise RewardError(f"reward {reward.name!r} {what}\n    on {batch}") from error
-    _refuse(reward, answers, columns, index, what, error)
-
-
-def _refuse(
-    reward: Reward,
-    answers: Sequence[str],
-    columns: Mapping[str, Sequence[Any]],
-    index: int,
-    what: str,
-    cause: Exception | None = None,
-) -> NoReturn:
-    answer = answers[index] if index < len(answers) else ""
-    text = f"reward {reward.name!r} on {_who(columns, index)} {what}\n    answer: {_short(repr(answer))}"
-    raise RewardError(text) from cause
-
-
-def _who(columns: Mapping[str, Sequence[Any]], index: int) -> str:
-    ids = columns.get("id")
-    return f"sample {ids[index]}" if ids is not None and index < len(ids) else f"answer number {index + 1}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 120 else f"{text[:117]}... ({len(text)} characters)"
