@@ -1,25 +1,30 @@
 """One call to an OpenAI-compatible chat server: its text, or a named failure that never shows the key.
 
 Connections, retries with backoff and `Retry-After` are those of the package `openai`, which is imported when
-the first client is made.
+the first client is made. Calls go through its documented `post` and take the body as text: its chat
+resource checks every field of request and reply against models, which costs more than the call itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from skinflow_plugins.errors import WorkFailed
+from skinflow_plugins.judging.key_mask import KeyMask
 
 if TYPE_CHECKING:
     import openai
 
     from skinflow_plugins.judging.settings import Judge
 
-Kind = Literal["transport", "timeout", "refusal", "unparsable"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+Kind = Literal["transport", "timeout", "refusal", "unparsable", "open"]
+KINDS: tuple[Kind, ...] = ("transport", "timeout", "refusal", "unparsable")
+"""Of calls that were made."""
 
 _HOPELESS = frozenset((401, 403, 404, 405))
 """Statuses that every further call would meet too: key, rights, address, model."""
@@ -32,6 +37,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "max_tokens": ("max_tokens",),  # newer models of one provider want `max_completion_tokens`
 }
 _LONGEST_DETAIL = 300
+_attempts: ContextVar[list[int]] = ContextVar("attempts of the call under way")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,44 +46,67 @@ class Failure:
 
     `transport`: no connection, a broken one, or an error status. `timeout`: no answer in time. `refusal`: the
     judge or its filter declined. `unparsable`: an answer that is not what was asked for.
-    `hopeless` says that all other calls would fail alike.
+    `open`: the call was not made, because the judge is out of order.
+
+    `hopeless` says that all other calls would fail alike; `outage` that the failure speaks of the server, and
+    not of this one request or its answer.
     """
 
     kind: Kind
     detail: str
     hopeless: bool = False
+    outage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one call: a text, or a failure (with the text that caused it, if there was one)."""
+    """What came of one call: a text, or a failure (with the text that caused it, if there was one).
+
+    The key is in neither. `retries` are the attempts beyond the first; `left_out` the options of the request
+    that the server does not take.
+    """
 
     text: str = ""
     failure: Failure | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    retries: int = 0
+    left_out: tuple[str, ...] = ()
 
 
 class Client:
-    """Asks one judge. Use it as an asynchronous context manager, in one event loop."""
+    """Asks one judge. Use it as an asynchronous context manager, in one event loop.
 
-    def __init__(self, judge: Judge) -> None:
+    `unknown` are options that the server is known not to take; `attempted` is called at every attempt beyond
+    the first of a call.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        unknown: Iterable[str] = (),
+        attempted: Callable[[], object] = lambda: None,
+    ) -> None:
         try:
             import openai
         except ImportError as error:
             raise WorkFailed("a judge needs the package openai: pip install openai") from error
 
         self._judge = judge
-        self._key = judge.key()
-        self._unknown: frozenset[str] = frozenset()  # options that the server turned out not to take
+        key = judge.key()
+        self._mask = KeyMask(key)
+        self._mask.hide_in_logs()
+        self._unknown = frozenset(each for each in unknown if each in _OPTIONS)
+        self._attempted = attempted
         self._client = openai.AsyncOpenAI(
             base_url=judge.endpoint.rstrip("/"),
-            api_key=self._key or "none",  # the client insists on one; a server without keys ignores it
+            api_key=key or "none",  # the client insists on one; a server without keys ignores it
             timeout=judge.timeout,
             max_retries=judge.retries,
             http_client=openai.DefaultAsyncHttpxClient(
                 trust_env=not judge.local,  # no proxy stands between us and a server on this machine
                 follow_redirects=False,  # data go to the address that was named, and to no other
+                event_hooks={"request": [self._count_attempt]},
             ),
         )
 
@@ -85,6 +114,10 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close its connections."""
         await self._client.close()
 
     @property
@@ -93,31 +126,60 @@ class Client:
         return tuple(sorted(self._unknown))
 
     async def ask(
-        self, messages: Sequence[Mapping[str, str]], *, schema: Mapping[str, Any], seed: int
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        schema: Mapping[str, Any],
+        seed: int,
+        name: str = "verdicts",
+        max_tokens: int | None = None,
+        retries: int | None = None,
+        within: float | None = None,
     ) -> Answer:
-        """The server's answer to a chat; its text should fit the schema, but nobody has looked yet."""
+        """The server's answer to a chat; its text should fit the schema, but nobody has looked yet.
+
+        `name` is that of the schema. `max_tokens`, `retries` and the seconds `within` which there must be an
+        answer are the judge's own (its deadline) unless they are given.
+        """
         import openai
 
+        judge = self._judge
+        within = judge.deadline if within is None else within
+        limit = judge.max_tokens if max_tokens is None else max_tokens
+        form = {"name": name, "strict": True, "schema": schema}
+        request = {"messages": messages, "form": form, "seed": seed, "limit": limit}
+        attempts = [0]
+        token = _attempts.set(attempts)
         try:
-            async with asyncio.timeout(self._judge.deadline):
-                return self._read(await self._create(messages, schema, seed))
+            async with asyncio.timeout(within):
+                completion, left_out = await self._create(request, retries)
+                answer = replace(self._read(completion, limit), left_out=left_out)
         except openai.APITimeoutError:
-            return self._failed("timeout", f"no answer within {self._judge.timeout:g} s, nor at any retry")
+            detail = f"no answer within {judge.timeout:g} s, nor at any retry"
+            answer = self._failed("timeout", detail, outage=True)
         except TimeoutError:
-            return self._failed("timeout", f"no answer within {self._judge.deadline:g} s, retries included")
+            detail = f"no answer within {within:.3g} s, retries included"
+            answer = self._failed("timeout", detail, outage=True)
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            return self._failed("transport", f"{type(cause).__name__}: {cause}")
+            answer = self._failed("transport", f"{type(cause).__name__}: {cause}", outage=True)
         except openai.APIStatusError as error:
-            return self._status(error)
-        except (openai.OpenAIError, ValueError) as error:
+            answer = self._status(error)
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
             # A body that calls itself JSON and is none.
-            return self._failed("unparsable", f"the server's reply is no chat completion: {error}")
+            answer = self._failed("unparsable", f"the server's reply is no chat completion: {error}")
+        finally:
+            _attempts.reset(token)
+        return replace(answer, retries=max(0, attempts[0] - 1))
 
-    async def _create(
-        self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any], seed: int
-    ) -> Any:
-        """The raw completion, without the options that the server does not know.
+    async def _count_attempt(self, _: object) -> None:
+        attempts = _attempts.get([0])
+        attempts[0] += 1
+        if attempts[0] > 1:
+            self._attempted()
+
+    async def _create(self, request: Mapping[str, Any], retries: int | None) -> tuple[Any, tuple[str, ...]]:
+        """The completion as plain values, and the options that the server did not know.
 
         An option is forgotten for good only once a request without it went well: a server may complain of a
         request for another reason and name the option in passing.
@@ -127,8 +189,11 @@ class Client:
         unknown = self._unknown
         while True:
             try:
-                found = await self._client.chat.completions.create(
-                    **self._request(messages, schema, seed, unknown)
+                text = await self._client.post(
+                    "/chat/completions",
+                    cast_to=str,
+                    body=self._body(request, unknown),
+                    options={} if retries is None else {"max_retries": retries},
                 )
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 option = _complaint(error, unknown)
@@ -137,33 +202,28 @@ class Client:
                 unknown |= {option}
             else:
                 self._unknown |= unknown
-                return found
+                return json.loads(text), tuple(sorted(unknown))
 
-    def _request(
-        self,
-        messages: Sequence[Mapping[str, str]],
-        schema: Mapping[str, Any],
-        seed: int,
-        unknown: frozenset[str],
-    ) -> dict[str, Any]:
+    def _body(self, request: Mapping[str, Any], unknown: frozenset[str]) -> dict[str, Any]:
         judge = self._judge
-        request: dict[str, Any] = {"model": judge.model, "messages": list(messages)}
+        body: dict[str, Any] = {"model": judge.model, "messages": _encodable(list(request["messages"]))}
         if "temperature" not in unknown:
-            request["temperature"] = judge.heat
+            body["temperature"] = judge.heat
         if "seed" not in unknown:
-            request["seed"] = seed
+            body["seed"] = request["seed"]
         if "response_format" not in unknown:
-            form = {"name": "verdicts", "strict": True, "schema": dict(schema)}
-            request["response_format"] = {"type": "json_schema", "json_schema": form}
+            body["response_format"] = {"type": "json_schema", "json_schema": request["form"]}
         limit = "max_completion_tokens" if "max_tokens" in unknown else "max_tokens"
-        return {**request, limit: judge.max_tokens}
+        return {**body, limit: request["limit"]}
 
-    def _read(self, completion: Any) -> Answer:
-        usage = getattr(completion, "usage", None)
-        tokens = [_count(getattr(usage, name, None)) for name in ("prompt_tokens", "completion_tokens")]
+    def _read(self, completion: Any, limit: int) -> Answer:
+        usage = completion.get("usage") if isinstance(completion, dict) else None
+        counts = usage if isinstance(usage, dict) else {}
+        tokens = _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
         try:
-            choice = completion.choices[0]
-            text, refusal, end = choice.message.content, choice.message.refusal, choice.finish_reason
+            choice = completion["choices"][0]
+            message, end = choice["message"], choice.get("finish_reason")
+            text, refusal = message.get("content"), message.get("refusal")
         except (AttributeError, IndexError, KeyError, TypeError):
             return self._failed("unparsable", "the server's reply is no chat completion", "", *tokens)
         shown = text if isinstance(text, str) else ""
@@ -172,13 +232,15 @@ class Client:
                 "refusal", str(refusal or "stopped by the server's content filter"), shown, *tokens
             )
         if end == "length":
-            detail = f"cut off after max_tokens = {self._judge.max_tokens}; allow more of them"
+            detail = f"cut off after max_tokens = {limit}; allow more of them"
             return self._failed("unparsable", detail, shown, *tokens)
-        return Answer(shown, None, *tokens)
+        return Answer(self._mask.hide(shown), None, *tokens)
 
     def unreadable(self, answer: Answer, detail: str) -> Answer:
         """The same answer as a failure of the kind `unparsable`."""
-        return self._failed("unparsable", detail, answer.text, answer.prompt_tokens, answer.completion_tokens)
+        tokens = answer.prompt_tokens, answer.completion_tokens
+        failed = self._failed("unparsable", detail, answer.text, *tokens)
+        return replace(failed, retries=answer.retries, left_out=answer.left_out)
 
     def _status(self, error: openai.APIStatusError) -> Answer:
         status = error.status_code
@@ -190,11 +252,14 @@ class Client:
             detail = f"HTTP {status}: the server does not take the key " + (
                 f"in {source}" if source else "(none was sent; name the variable that holds it)"
             )
-            return self._failed("transport", detail, hopeless=True)
+            return self._failed("transport", detail, hopeless=True, outage=True)
         if status in _HOPELESS or 300 <= status < 400:
             hint = "is the model's name right, and does the address end in /v1?"
-            return self._failed("transport", f"HTTP {status}: {error.message}; {hint}", hopeless=True)
-        return self._failed("transport", f"HTTP {status}: {error.message}")
+            detail = f"HTTP {status}: {error.message}; {hint}"
+            return self._failed("transport", detail, hopeless=True, outage=True)
+        # 408, 409 and 429 are of the moment, what else is of this kind is of the request.
+        outage = status >= 500 or status in (408, 409, 429)
+        return self._failed("transport", f"HTTP {status}: {error.message}", outage=outage)
 
     def _failed(
         self,
@@ -205,13 +270,20 @@ class Client:
         completion_tokens: int = 0,
         *,
         hopeless: bool = False,
+        outage: bool = False,
     ) -> Answer:
-        detail = " ".join(self._without_key(detail).split())[:_LONGEST_DETAIL]
-        failure = Failure(kind, detail, hopeless)
-        return Answer(self._without_key(text), failure, prompt_tokens, completion_tokens)
+        detail = " ".join(self._mask.hide(detail).split())[:_LONGEST_DETAIL]
+        failure = Failure(kind, detail, hopeless, outage)
+        return Answer(self._mask.hide(text), failure, prompt_tokens, completion_tokens)
 
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "(key)") if self._key else text
+
+def _encodable(value: Any) -> Any:
+    """Messages without lone surrogates, which no body in UTF-8 can hold; a model may well have made some."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    return value
 
 
 def _complaint(error: openai.APIStatusError, unknown: frozenset[str]) -> str | None:

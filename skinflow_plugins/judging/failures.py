@@ -1,19 +1,88 @@
-"""Failed calls: counted by kind, written to a file at once, and the point at which they end the work."""
+"""Failed calls: written to a file at once, and in an evaluation counted until they end the work."""
 
 from __future__ import annotations
 
 import json
+import os
+import threading
+import time
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from skinflow_plugins.errors import InputError, Problem, WorkFailed
 from skinflow_plugins.judging.client import KINDS, Failure
 
 ALL_FAILED = 32
 """So many calls without one success end the work, however many are still planned."""
+FILE = "judge_failures.jsonl"
+LARGEST = 20_000_000
+"""Bytes that the file of a training run may have; a judge that is down for a night would fill a disk."""
 _LONGEST_REPLY = 4000
+
+
+class FailureLog:
+    """Appends to `judge_failures.jsonl` in a folder, one JSON line for each failed call.
+
+    A line: `{"time", "name", "kind", "detail", "question", "seed", "asked", "reply"}`; `time` in seconds
+    since 1970, `name` says who asks, `question` is the schema's name, and `asked` the end of what was asked,
+    without images. Several processes may append to one file. Beyond `largest` bytes nothing is written but a
+    last line that says so. A disk that is full never fails a run. Raises `InputError` when the file cannot
+    be begun.
+    """
+
+    def __init__(self, folder: Path, name: str, *, largest: int = LARGEST) -> None:
+        self.path, self._name, self._largest = folder / FILE, name, largest
+        self._full = self._told = False
+        self._lock = threading.Lock()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._append("")
+        except OSError as error:
+            raise InputError(Problem(f"cannot be written: {error.strerror}", str(self.path))) from error
+
+    def write(
+        self,
+        failure: Failure,
+        *,
+        question: str = "",
+        seed: int | None = None,
+        messages: Sequence[Mapping[str, Any]] = (),
+        reply: str = "",
+    ) -> None:
+        """Append a failure."""
+        line = {"time": round(time.time(), 3), "name": self._name, "kind": failure.kind}
+        line |= {"detail": failure.detail, "question": question, "seed": seed}
+        line |= {"asked": _asked(messages), "reply": reply[:_LONGEST_REPLY]}
+        with self._lock:
+            if self._full:
+                return
+            try:
+                if self._append(json.dumps(line) + "\n") > self._largest:
+                    self._full = True
+                    told = f"the file has {self._largest} bytes; further failures are counted, not written"
+                    self._append(json.dumps({"time": line["time"], "name": self._name, "kind": "end",
+                                             "detail": told}) + "\n")  # fmt: skip
+            except OSError as error:
+                if not self._told:
+                    self._told = True
+                    message = f"{self.path}: failures of the judge cannot be written: {error.strerror}"
+                    warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+    def _append(self, text: str) -> int:
+        """Write in one piece at the end of the file, and give back its length."""
+        with self.path.open("ab", buffering=0) as file:
+            file.write(text.encode("ascii"))
+            return os.fstat(file.fileno()).st_size
+
+
+def _asked(messages: Sequence[Mapping[str, Any]]) -> str:
+    content = messages[-1].get("content") if messages else ""
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        content = " ".join(str(part.get("text", "(image)")) for part in content if isinstance(part, Mapping))
+    return str(content)[-_LONGEST_REPLY:]
 
 
 class Failures:

@@ -13,15 +13,16 @@ import numpy as np
 from skinflow_plugins.data.record import Prediction
 from skinflow_plugins.diagnosis.taxonomy import Taxonomy
 from skinflow_plugins.errors import WorkFailed
-from skinflow_plugins.judging.client import Answer, Client
+from skinflow_plugins.judging.asking import ranked_question
 from skinflow_plugins.judging.failures import Failures
 from skinflow_plugins.judging.judged import Asked, Judged, Subject, subjects_of
 from skinflow_plugins.judging.prompt import Prompt, load_prompt
-from skinflow_plugins.judging.reply import Unreadable, read_reply, schema
+from skinflow_plugins.judging.service import JudgeService, Reply
 from skinflow_plugins.judging.settings import Judge
+from skinflow_plugins.judging.usage import Usage
 from skinflow_plugins.judging.verdicts import CODE, NOTHING, Verdict
 
-Question = tuple[str, tuple[str, ...]]  # the reference, and the items that are not void
+Matter = tuple[str, tuple[str, ...]]  # the reference, and the items that are not void
 Say = Callable[[str], object]
 
 
@@ -40,12 +41,13 @@ def judge_predictions(
     failed has no verdict: it is marked in `Judged.failed`, and never counts as wrong. Raises `InputError`
     when a prediction has no diagnosis or an id stands twice; `WorkFailed` when more than `failure_share` of
     the calls or of the records fail, as soon as that is certain, when nothing succeeds at the start, or when
-    the server refuses the key, the address or the model. By then `failures_file` holds every failure. Not
-    for use within a running event loop.
+    the server refuses the key, the address or the model. By then `failures_file` holds every failure, and the
+    judge's cache every verdict; from there it is taken when the same is asked again. Not for use within a
+    running event loop.
     """
     subjects = subjects_of(predictions, taxonomy, top_k)
     prompt = load_prompt(judge.prompt)
-    askers: dict[Question, list[str]] = {}
+    askers: dict[Matter, list[str]] = {}
     for subject in subjects:
         if any(subject.items):
             askers.setdefault(subject.question, []).append(subject.id)
@@ -57,7 +59,7 @@ def judge_predictions(
     with Failures(planned, judge.failure_share, failures_file) as failures:
         rounds = _Rounds(judge, prompt, askers, failures, say)
         if askers:
-            asyncio.run(rounds.ask_all())
+            rounds.run()
         judged = Judged(
             _asked(judge, prompt, taxonomy),
             subjects,
@@ -65,9 +67,9 @@ def judge_predictions(
             _codes(subjects, rounds.verdicts, judge.runs, top_k),
             failures.by_kind(),
             len(askers),
-            rounds.calls,
-            rounds.prompt_tokens,
-            rounds.completion_tokens,
+            rounds.usage.calls,
+            rounds.usage.prompt_tokens,
+            rounds.usage.completion_tokens,
             tuple(rounds.notes()),
         )
         lost = int(judged.failed.sum())
@@ -82,18 +84,21 @@ def judge_predictions(
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    question: Question
+    matter: Matter
     run: int
 
 
 class _Rounds:
-    """Every question in every run, through one client."""
+    """Every question in every run, through one service.
+
+    It has no circuit breaker: nobody waits for an evaluation step by step, and `failures` ends it.
+    """
 
     def __init__(
         self,
         judge: Judge,
         prompt: Prompt,
-        askers: Mapping[Question, Sequence[str]],
+        askers: Mapping[Matter, Sequence[str]],
         failures: Failures,
         say: Say,
     ) -> None:
@@ -105,51 +110,69 @@ class _Rounds:
             say,
         )
         self._unknown: tuple[str, ...] = ()
-        self.verdicts: dict[tuple[Question, int], list[Verdict]] = {}
-        self.calls = self.prompt_tokens = self.completion_tokens = 0
+        self._finished = 0
+        self._cache: Path | None = None
+        self.verdicts: dict[tuple[Matter, int], list[Verdict]] = {}
+        self.usage = Usage()
 
-    async def ask_all(self) -> None:
-        """Fill `verdicts`; the first call goes alone: a wrong key, address or option costs one call."""
-        calls = iter([_Call(question, run) for question in self._askers for run in range(self._judge.runs)])
-        async with Client(self._judge) as client:
-            await self._work(client, itertools.islice(calls, 1))
-            workers = [asyncio.create_task(self._work(client, calls)) for _ in range(self._judge.concurrency)]
+    def run(self) -> None:
+        """Fill `verdicts`; whoever is stopped in the middle learns what becomes of the verdicts so far."""
+        try:
+            asyncio.run(self._ask_all())
+        except WorkFailed as error:
+            if kept := self._kept():
+                raise WorkFailed(f"{error}; {kept}") from error
+            raise
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            if kept := self._kept():
+                self._say(f"judge: stopped; {kept}")
+            raise
+
+    def _kept(self) -> str:
+        if not self.verdicts or self._cache is None:
+            return ""
+        return f"the {len(self.verdicts)} replies that came are kept in {self._cache} and not paid for again"
+
+    async def _ask_all(self) -> None:
+        """The first call goes alone: a wrong key, address or option costs one call."""
+        calls = iter([_Call(matter, run) for matter in self._askers for run in range(self._judge.runs)])
+        async with JudgeService(self._judge) as service:
+            self._cache = service.cache_file
             try:
-                await asyncio.gather(*workers)
+                await self._work(service, itertools.islice(calls, 1))
+                workers = [
+                    asyncio.create_task(self._work(service, calls)) for _ in range(self._judge.concurrency)
+                ]
+                try:
+                    await asyncio.gather(*workers)
+                finally:
+                    for worker in workers:
+                        worker.cancel()
+                    await asyncio.gather(*workers, return_exceptions=True)
             finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
-                self._unknown = client.unknown_options
+                self._unknown, self.usage = service.left_out, service.usage()
 
-    async def _work(self, client: Client, calls: Iterator[_Call]) -> None:
+    async def _work(self, service: JudgeService, calls: Iterator[_Call]) -> None:
         for call in calls:  # one iterator for all workers: whoever is free takes the next call
-            truth, items = call.question
-            form = schema(len(items))
-            messages = self._prompt.messages(truth, items)
-            answer = await client.ask(messages, schema=form, seed=self._judge.seed + call.run)
-            self._take(client, call, answer)
+            truth, items = call.matter
+            question = ranked_question(self._prompt.messages(truth, items), len(items))
+            self._take(call, await service.reply(question, run=call.run))
 
-    def _take(self, client: Client, call: _Call, answer: Answer) -> None:
-        self.calls += 1
-        self.prompt_tokens += answer.prompt_tokens
-        self.completion_tokens += answer.completion_tokens
-        truth, items = call.question
-        if answer.failure is None:
-            try:
-                self.verdicts[call.question, call.run] = read_reply(answer.text, len(items))
-            except Unreadable as error:
-                answer = client.unreadable(answer, str(error))
-        if answer.failure is None:
+    def _take(self, call: _Call, reply: Reply[list[Verdict]]) -> None:
+        self._finished += 1
+        truth, items = call.matter
+        failure = reply.answer.failure
+        if failure is None and reply.value is not None:
+            self.verdicts[call.matter, call.run] = reply.value
             self._failures.succeeded()
-        else:
-            ids = self._askers[call.question]
+        elif failure is not None:
+            ids = self._askers[call.matter]
             self._failures.failed(
-                answer.failure, run=call.run, ids=ids, truth=truth, items=items, reply=answer.text
+                failure, run=call.run, ids=ids, truth=truth, items=items, reply=reply.answer.text
             )
-        planned = len(self._askers) * self._judge.runs
-        if self.calls * 10 // planned > (self.calls - 1) * 10 // planned and self.calls < planned:
-            self._say(f"judge: {self.calls} of {planned} calls, {self._failures.count} failed")
+        planned, done = len(self._askers) * self._judge.runs, self._finished
+        if done * 10 // planned > (done - 1) * 10 // planned and done < planned:
+            self._say(f"judge: {done} of {planned} calls, {self._failures.count} failed")
 
     def notes(self) -> Iterator[str]:
         """What a reader of the figures must know of how they came about."""
@@ -165,6 +188,8 @@ class _Rounds:
             yield "the server takes no seed: the same verdicts may not come back"
         if "response_format" in self._unknown:
             yield "the server takes no JSON schema: replies were read as plain JSON"
+        if self.usage.hits:
+            yield f"{self.usage.hits} replies are kept ones of earlier calls, from the judge's cache"
 
 
 def _asked(judge: Judge, prompt: Prompt, taxonomy: Taxonomy) -> Asked:
@@ -177,7 +202,7 @@ def _asked(judge: Judge, prompt: Prompt, taxonomy: Taxonomy) -> Asked:
 
 def _codes(
     subjects: Sequence[Subject],
-    verdicts: Mapping[tuple[Question, int], Sequence[Verdict]],
+    verdicts: Mapping[tuple[Matter, int], Sequence[Verdict]],
     runs: int,
     top_k: int,
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from skinflow_plugins.judging.verdicts import VERDICTS, Verdict
+from skinflow_plugins.judging.verdict import VERDICTS, Verdict
 
 _FENCE = re.compile(r"```(?:json)?[^\S\n]*\n(.*)\n[^\S\n]*```", re.DOTALL | re.IGNORECASE)
 _THINK_END = "</think>"
@@ -18,29 +18,28 @@ class Unreadable(ValueError):
 
 def schema(items: int) -> dict[str, Any]:
     """The JSON schema of a reply on so many items, in the subset that strict servers take."""
-    verdict = {
-        "type": "object",
-        "properties": {
-            "item": {"type": "integer"},
-            "verdict": {"type": "string", "enum": list(VERDICTS)},
-        },
-        "required": ["item", "verdict"],
-        "additionalProperties": False,
-    }
+    verdict = object_schema(
+        {"item": {"type": "integer"}, "verdict": {"type": "string", "enum": list(VERDICTS)}}
+    )
+    listed = {"type": "array", "items": verdict, "minItems": items, "maxItems": items}
+    return object_schema({"verdicts": listed})
+
+
+def object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+    """The JSON schema of an object that has all these properties and no other."""
     return {
         "type": "object",
-        "properties": {"verdicts": {"type": "array", "items": verdict, "minItems": items, "maxItems": items}},
-        "required": ["verdicts"],
+        "properties": properties,
+        "required": list(properties),
         "additionalProperties": False,
     }
 
 
-def read_reply(text: str, items: int) -> list[Verdict]:
-    """The verdict on each item, in order; `Unreadable` unless the reply is exactly what was asked for.
+def read_object(text: str) -> dict[str, Any]:
+    """The JSON object that the reply is; `Unreadable` where it is anything else.
 
-    The whole reply must be the JSON object, bare or as one fenced block; only finished thinking may stand
-    before it. Nothing is searched for and nothing is guessed: an item without a verdict, one with two, a
-    key or a word that was not asked for makes the whole reply unreadable.
+    The whole reply must be the object, bare or as one fenced block; only finished thinking may stand before
+    it. Nothing is searched for and nothing is guessed; a key that stands twice makes it unreadable.
     """
     text = text.strip()
     if text.startswith("<think>") and _THINK_END in text:
@@ -52,7 +51,19 @@ def read_reply(text: str, items: int) -> list[Verdict]:
         raise
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"no JSON: {error}" if text else "an empty reply") from None
-    if not isinstance(found, dict) or set(found) != {"verdicts"} or not isinstance(found["verdicts"], list):
+    if not isinstance(found, dict):
+        raise Unreadable(f"found a JSON {type(found).__name__}; expected an object")
+    return found
+
+
+def read_reply(text: str, items: int) -> list[Verdict]:
+    """The verdict on each item, in order; `Unreadable` unless the reply is exactly what was asked for.
+
+    See `read_object`. An item without a verdict, one with two, a key or a word that was not asked for makes
+    the whole reply unreadable.
+    """
+    found = read_object(text)
+    if set(found) != {"verdicts"} or not isinstance(found["verdicts"], list):
         raise Unreadable("expected an object with one list 'verdicts'")
     verdicts: dict[int, Verdict] = {}
     for entry in found["verdicts"]:

@@ -6,13 +6,16 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from urllib.parse import urlsplit
 
 from skinflow_plugins.errors import InputError, Problem
 
 DEFAULT_KEY_VARIABLE = "OPENAI_API_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+OFF = "off"
+"""The value of `cache` with which no answer is kept."""
+_CACHE_HINT = 'leave it out for the usual file, or say "off" for none'
 _KEY = re.compile(r"[\x21-\x7e]+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -29,9 +32,21 @@ class Judge:
     it is set and the address is https or of this machine: a key is not sent in the clear to another machine
     unless you name its variable. A server that wants no key needs none.
 
-    `timeout` is for one attempt and `deadline` for a call with all its retries, in seconds. `failure_share`
-    is the share of calls, and of records, that may fail; beyond it the work stops. `prompt` is the name of a
-    built-in prompt or the path of a YAML file. Raises `InputError` with all mistakes.
+    `timeout` is for one attempt; `deadline` is for a question, from when it was put until its answer is
+    there, with all waiting and retries; both in seconds. `failure_share` is the share of calls, and of
+    records, that may fail; beyond it the work stops. `prompt` is the name of a built-in prompt or the path of
+    a YAML file.
+
+    At most `concurrency` calls are under way at a time, and in no minute more than `requests_per_minute` and
+    about `tokens_per_minute` (of prompt and reply), where these are set; all three are for one process.
+    `cache` is the file of kept answers, "off", or None for `$SKINFLOW_CACHE/judge.sqlite3` (see
+    `cache_path`). An answer is found again by address and model name, and a server may serve another model
+    under the same name: then remove the old ones, by `skinflow judge cache prune --model NAME`.
+    `prompt_price` and `completion_price` are what a million tokens cost in `currency`; without them a judge
+    counts as free of charge.
+
+    `check_key=False` leaves out whether the key's variable is set here: for reading settings that are meant
+    for another machine. Raises `InputError` with all mistakes.
     """
 
     endpoint: str
@@ -47,9 +62,21 @@ class Judge:
     max_tokens: int = 2048
     failure_share: float = 0.2
     prompt: str = "ranked"
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    cache: str | None = None
+    prompt_price: float | None = None
+    completion_price: float | None = None
+    currency: str = "USD"
+    check_key: InitVar[bool] = True
 
-    def __post_init__(self) -> None:
-        problems = [*self._address_problems(), *self._key_problems(), *self._number_problems()]
+    def __post_init__(self, check_key: bool) -> None:
+        problems = [
+            *self._address_problems(),
+            *self._key_problems(check_key),
+            *self._number_problems(),
+            *self._account_problems(),
+        ]
         if not self.model.strip():
             problems.append(
                 Problem("the judge has no model", hint="give the name that its server knows it by")
@@ -77,6 +104,16 @@ class Judge:
         safe = self.local or urlsplit(self.endpoint).scheme == "https"
         return DEFAULT_KEY_VARIABLE if safe and os.environ.get(DEFAULT_KEY_VARIABLE, "").strip() else ""
 
+    @property
+    def priced(self) -> bool:
+        """Whether a price is known."""
+        return self.prompt_price is not None or self.completion_price is not None
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """What so many tokens cost, in `currency`."""
+        prompt, completion = self.prompt_price or 0.0, self.completion_price or 0.0
+        return (prompt_tokens * prompt + completion_tokens * completion) / 1e6
+
     def key(self) -> str | None:
         """The key, read from the environment at this moment; None when none is sent."""
         return os.environ.get(self.key_source, "").strip() or None if self.key_source else None
@@ -102,7 +139,7 @@ class Judge:
         ):
             yield Problem(f"found {self.endpoint!r}; expected the judge's address as a URL", hint=hint)
 
-    def _key_problems(self) -> Iterator[Problem]:
+    def _key_problems(self, check_key: bool) -> Iterator[Problem]:
         name = self.key_variable
         if name and not _NAME.fullmatch(name):
             # Somebody may have given the key itself: say nothing of what was found.
@@ -110,6 +147,8 @@ class Judge:
                 "expected the name of an environment variable that holds the judge's key, not the key",
                 hint=f"such as {DEFAULT_KEY_VARIABLE}",
             )
+        elif not check_key:
+            return
         elif name and not os.environ.get(name, "").strip():
             yield Problem(
                 "the environment variable that was named for the judge's key is not set or empty",
@@ -133,10 +172,25 @@ class Judge:
             value = getattr(self, name)
             if not _is_number(value) or value <= 0:
                 yield Problem(f"found {value!r}; expected seconds, more than 0", path=name)
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                yield Problem(f"found {value!r}; expected a whole number, 1 or more, or nothing", path=name)
         if self.temperature is not None and not (_is_number(self.temperature) and 0 <= self.temperature <= 2):
             yield Problem(f"found {self.temperature!r}; expected 0 to 2", path="temperature")
         if not (_is_number(self.failure_share) and 0 <= self.failure_share <= 1):
             yield Problem(f"found {self.failure_share!r}; expected a share, 0 to 1", path="failure_share")
+
+    def _account_problems(self) -> Iterator[Problem]:
+        if self.cache is not None and not str(self.cache).strip():
+            yield Problem("found an empty name; expected the path of a file", path="cache", hint=_CACHE_HINT)
+        for name in ("prompt_price", "completion_price"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and value >= 0):
+                yield Problem(f"found {value!r}; expected a price per million tokens, 0 or more", path=name)
+        if not re.fullmatch(r"[A-Za-z]{3}|[^\w\s]{1,3}", str(self.currency)):
+            message = f"found {self.currency!r}; expected a code of three letters or a sign, such as USD"
+            yield Problem(message, path="currency")
 
 
 def _is_number(value: object) -> bool:

@@ -1,21 +1,18 @@
-"""The four verdicts on a listed diagnosis, and the verdict of several runs together."""
+"""The verdict of several runs together, and verdicts as arrays of codes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Verdict = Literal["correct", "subtype", "critical", "wrong"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-"""In the order of their codes: 0, 1, 2, 3."""
-
-CODE: dict[str, int] = {verdict: code for code, verdict in enumerate(VERDICTS)}
-NOTHING = -1
-"""The code where there is no verdict: no item at that rank, a void item, or a run that failed."""
+from skinflow_plugins.judging.verdict import CODE as CODE
+from skinflow_plugins.judging.verdict import NOTHING as NOTHING
+from skinflow_plugins.judging.verdict import VERDICTS as VERDICTS
+from skinflow_plugins.judging.verdict import Verdict as Verdict
 
 Codes = npt.NDArray[np.int8]
 

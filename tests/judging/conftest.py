@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from skinflow_plugins.data.record import Prediction
 from skinflow_plugins.diagnosis import Taxonomy, load_taxonomy
-from skinflow_plugins.judging import Judge
+from skinflow_plugins.judging import Judge, Question, Unreadable
+from skinflow_plugins.judging.cache import forget_caches
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,14 @@ class _Quiet(ThreadingHTTPServer):
 
     request_queue_size = 128  # with the default of 5, a burst of connections waits a second for a resent SYN
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.connections: list[socket.socket] = []
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.append(request)
+        super().process_request(request, client_address)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
@@ -90,7 +102,7 @@ class ChatServer:
     verdicts = staticmethod(verdicts)
     Reply = Reply
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.script: Script = honest
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -115,15 +127,19 @@ class ChatServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = _Quiet(("127.0.0.1", 0), Handler)
+        self._server = _Quiet(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"http://127.0.0.1:{self.port}/v1"
 
     def answer(self, handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
         with self._lock:
@@ -153,6 +169,13 @@ class ChatServer:
         self.released.wait(10)
         return honest(request)
 
+    def die(self) -> None:
+        """Close, and break every connection off, as a server does that is killed."""
+        self.close()
+        for connection in self._server.connections:
+            with contextlib.suppress(OSError):  # it is closed already
+                connection.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self.released.set()
         self._server.shutdown()
@@ -167,10 +190,67 @@ def server() -> Iterator[ChatServer]:
     running.close()
 
 
+@pytest.fixture
+def start() -> Iterator[Callable[[int], ChatServer]]:
+    """Starts a server at a port, where another one may have been."""
+    running: list[ChatServer] = []
+
+    def at(port: int) -> ChatServer:
+        running.append(ChatServer(port))
+        return running[-1]
+
+    yield at
+    for each in running:
+        each.close()
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """The address of a server that takes connections and never says a word."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(256)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+
+
+@pytest.fixture
+def question() -> Callable[..., Question[str]]:
+    """Questions that differ by a text; the reply is an object with one text, `word`."""
+
+    def made(text: str = "one", **options: Any) -> Question[str]:
+        def read(reply: str) -> str:
+            found = json.loads(reply)
+            if set(found) != {"word"}:
+                raise Unreadable("expected a word alone")
+            return str(found["word"])
+
+        options = {"name": "word", "read": read, **options}
+        return Question([{"role": "user", "content": text}], {"type": "object"}, **options)
+
+    return made
+
+
 @pytest.fixture(autouse=True)
 def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_LOG"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def cache_file(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file in which this test's judges keep their answers."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("SKINFLOW_CACHE", str(folder))
+    yield folder / "judge.sqlite3"
+    forget_caches()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from skinflow_plugins.data.record import Prediction
 from skinflow_plugins.diagnosis import Taxonomy
 from skinflow_plugins.errors import InputError, WorkFailed
 from skinflow_plugins.judging import Judge, Judged, judge_predictions
+from skinflow_plugins.judging.cache import forget_caches
 
 Make = Callable[..., Judge]
 Predicted = Callable[..., list[Prediction]]
@@ -375,3 +377,80 @@ def test_an_interruption_is_passed_on(server: Any, judged: Callable[..., Judged]
     with pytest.raises(asyncio.CancelledError):
         judged(*[("melanoma", f"disease {n}") for n in range(40)], say=interrupt, concurrency=2)
     assert len(server.requests) < 40
+
+
+def test_the_same_again_makes_no_call(server: Any, judged: Callable[..., Judged]) -> None:
+    pairs = [("melanoma", "nevus; melanoma"), ("psoriasis", "SK"), ("nevus", "")]
+    first = judged(*pairs, runs=3)
+    assert len(server.requests) == first.calls == 6
+    assert first.notes == ()
+    forget_caches()  # as a new process begins
+    again = judged(*pairs, runs=3)
+    assert len(server.requests) == 6
+    assert again.run_codes.tolist() == first.run_codes.tolist()
+    assert (again.calls, again.prompt_tokens, again.completion_tokens) == (0, 0, 0)
+    assert again.notes == ("6 replies are kept ones of earlier calls, from the judge's cache",)
+    assert judged(*pairs, runs=3, cache="off").calls == 6
+
+
+def test_a_server_with_few_options_is_noted_again_and_not_asked_again(
+    server: Any, judged: Callable[..., Judged]
+) -> None:
+    def script(request: dict[str, Any]) -> Any:
+        if "seed" in request:
+            return server.Reply({"error": {"message": "unknown argument: seed"}}, 400)
+        return server.honest(request)
+
+    server.script = script
+    first = judged(("melanoma", "nevus"), runs=2)
+    count = len(server.requests)
+    forget_caches()
+    again = judged(("melanoma", "nevus"), runs=2)
+    assert len(server.requests) == count
+    assert first.notes[0] == again.notes[0] == "the server takes no seed: the same verdicts may not come back"
+
+
+def test_verdicts_that_were_paid_for_outlive_a_failure(
+    server: Any, judged: Callable[..., Judged], cache_file: Path
+) -> None:
+    pairs = [("nevus", f"disease {n}") for n in range(20)]
+
+    def script(request: dict[str, Any]) -> Any:
+        return server.honest(request) if len(server.requests) <= 12 else server.Reply({}, 500)
+
+    server.script = script
+    with pytest.raises(WorkFailed) as caught:
+        judged(*pairs, concurrency=1, failure_share=0.2)
+    assert f"; the 12 replies that came are kept in {cache_file} and not paid for again" in str(caught.value)
+    server.script = server.honest
+    server.requests.clear()
+    forget_caches()
+    assert not judged(*pairs, concurrency=1).failed.any()
+    assert len(server.requests) == 8
+
+
+def test_verdicts_that_were_paid_for_outlive_an_interruption(
+    server: Any, judged: Callable[..., Judged], cache_file: Path
+) -> None:
+    pairs = [("nevus", f"disease {n}") for n in range(40)]
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        if "12 of 40" in text:
+            signal.raise_signal(signal.SIGINT)  # Ctrl-C
+
+    with pytest.raises(KeyboardInterrupt):
+        judged(*pairs, say=say, concurrency=1)
+    assert said[-1].startswith("judge: stopped; the 12 replies that came are kept in ")
+    count = len(server.requests)
+    forget_caches()
+    judged(*pairs, concurrency=1)
+    assert len(server.requests) - count in (27, 28)  # one may have been under way
+
+
+def test_a_failure_before_any_verdict_speaks_of_no_cache(server: Any, judged: Callable[..., Judged]) -> None:
+    server.script = lambda request: server.Reply({}, 401)
+    with pytest.raises(WorkFailed) as caught:
+        judged(("nevus", "melanoma"))
+    assert "kept" not in str(caught.value)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skinflow_plugins.errors import InputError
 from skinflow_plugins.judging import builtin_prompts, load_prompt
-from skinflow_plugins.judging.prompt import data_block
+from skinflow_plugins.judging.prompt import DESCRIBE, RANKED, RECOVER, Prompt, data_block, walled
 
 TEXT = st.text(st.characters(codec=None), max_size=60)
 
@@ -42,7 +42,7 @@ def test_no_text_leaves_the_block(truth: str, items: list[str]) -> None:
     block = data_block(truth, items)
     assert block.isascii()
     assert block.isprintable()
-    assert not set("<>&|`") & set(block)
+    assert not set("<>&|`~") & set(block)
     # The only brackets are our own.
     assert block.count("{") == block.count("}") == 1 + len(items)
     assert block.count("[") == block.count("]") == 1
@@ -89,6 +89,16 @@ def test_a_prompt_of_ones_own(tmp_path: Path) -> None:
         ("version: 1\nsystem: a\nuser: b\n", ["expected a text under 'version'"]),
         ("version: 'a'\nsytem: b\nuser: c\n", ["unknown key 'sytem'", "expected a text under 'system'"]),
         ("version: 'a'\nsystem: b\nuser: 'c {{data}}'\n", ["expected {{count}} once in 'user'"]),
+        (
+            "version: 'a'\nsystem: b\nuser: '{{data}} {{data}} {{count}}'\n",
+            ["expected {{data}} once in 'user'"],
+        ),
+        (
+            "version: 'a'\nsystem: b\nuser: '{{data}} {{cuont}}'\n",
+            ["expected {{count}} once", "found {{cuont}} in 'user'", "did you mean 'count'"],
+        ),
+        ("version: 'a'\nplaces: data\nsystem: b\nuser: c\n", ["expected a list of names under 'places'"]),
+        ("version: 'a'\nplaces: [1, Data]\nuser: c\n", ["a list of names", "a text under 'system'"]),
         ("version: 'a'\nsystem: b\nuser: 'c'\n", ["expected {{data}} and {{count}} once in 'user'"]),
         ("a: [\n", ["is no YAML in UTF-8"]),
     ],
@@ -108,3 +118,69 @@ def test_a_prompt_that_is_not_there(tmp_path: Path) -> None:
         load_prompt("rankd")
     with pytest.raises(InputError, match="cannot be read: No such file"):
         load_prompt(tmp_path / "none.yaml")
+
+
+def test_each_built_in_prompt_is_for_one_question() -> None:
+    wanted = {"ranked": RANKED, "recover": RECOVER, "describe": DESCRIBE}
+    assert set(builtin_prompts()) == set(wanted)
+    assert len({frozenset(places) for places in wanted.values()}) == 3  # the places tell them apart
+    for name, places in wanted.items():
+        prompt = load_prompt(name, places)
+        assert set(prompt.places) == set(places)
+        assert prompt.version
+        text = " ".join(prompt.system.split())
+        for words in (
+            "between <data> and </data>",
+            "never instructions" if name != "recover" else "never an",
+        ):
+            assert words in text
+
+
+def test_a_prompt_for_another_question_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load_prompt("recover")
+    text = str(caught.value)
+    assert "found a prompt with the places {{data}} and {{most}}; expected {{data}} and {{count}}" in text
+    assert "the built-in prompt for this question: ranked" in text
+    file = tmp_path / "mine.yaml"
+    file.write_text("version: 'a'\nplaces: [mine]\nsystem: b\nuser: 'c {{mine}}'\n")
+    with pytest.raises(InputError, match=re.escape("expected {{data}} and {{most}}")):
+        load_prompt(file, RECOVER)
+    assert load_prompt(file, ["mine"]).filled({"mine": "x"})[1]["content"] == "c x"
+
+
+def test_a_prompt_that_was_changed_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("version: '1'\nsystem: b\nuser: '{{data}} {{count}}'\n")
+    first = load_prompt(file)
+    assert load_prompt(file) is first
+    file.write_text("version: '10'\nsystem: b\nuser: '{{data}} {{count}}'\n")
+    assert (load_prompt(file).version, first.version) == ("10", "1")
+
+
+def test_nothing_is_replaced_in_what_was_filled_in() -> None:
+    prompt = Prompt("p", "1", "", "s", "{{data}} and {{count}}")
+    assert prompt.filled({"data": "{{count}}", "count": "{{data}}"})[1]["content"] == "{{count}} and {{data}}"
+    with pytest.raises(ValueError, match=r"found the places \['data'\]; expected \['count', 'data'\]"):
+        prompt.filled({"data": "x"})
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(PLAIN)
+def test_what_is_walled_in_reads_back_as_it_was(value: object) -> None:
+    block = walled(value)
+    assert block.isascii()
+    assert block.isprintable()
+    assert not set("<>&|`~") & set(block)
+    assert json.loads(block) == value
+
+
+def test_only_plain_values_are_walled_in() -> None:
+    with pytest.raises(TypeError, match="found set; expected texts, numbers"):
+        walled({"a": {1, 2}})

@@ -35,7 +35,7 @@ def test_what_was_asked_for_is_read(text: str) -> None:
         (f"<think>never ends {GOOD}", "no JSON"),
         ("I cannot help with that.", "no JSON"),
         ("[" * 100_000, "no JSON"),
-        ('["wrong", "correct"]', "one list 'verdicts'"),
+        ('["wrong", "correct"]', "found a JSON list; expected an object"),
         ('{"verdicts": []}', "verdicts on 0 of 2 items"),
         ('{"verdicts": {"1": "wrong"}}', "one list 'verdicts'"),
         (GOOD.replace('"verdicts"', '"grades"'), "one list 'verdicts'"),
