@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from skinflow_plugins.diagnosis.abstention import is_abstention
-from skinflow_plugins.diagnosis.items import Known, read_item, without_lead, without_marker
+from skinflow_plugins.diagnosis.items import LONGEST_ITEM, Known, read_item, without_lead, without_marker
 from skinflow_plugins.diagnosis.lists import pieces
 from skinflow_plugins.diagnosis.structured import Entry, json_entries, read_json, table_entries
 
@@ -19,6 +19,7 @@ _ANSWER_END = re.compile(r"</answer\s{0,3}>", re.IGNORECASE)
 _CUT_OFF = re.compile(r"</?[a-z]{0,9}\Z", re.IGNORECASE)  # a tag whose end was not written any more
 _THINK = re.compile(r"<think>", re.IGNORECASE)
 _THINK_END = re.compile(r"</think>", re.IGNORECASE)
+MOST_ITEMS = 100  # that are searched for an abstention
 _FENCE_LINE = re.compile(r"^[^\S\n]*```[a-z]*[^\S\n]*$", re.IGNORECASE | re.MULTILINE)
 _TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|>|<image>|</s>(?=\s*\Z)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -113,8 +114,20 @@ def abstains(text: str) -> bool:
     return len(said) == 1 and is_abstention(without_lead(without_marker(said[0])))
 
 
+def abstains_beside(text: str, *, known: Known | None = None) -> bool:
+    """Whether one of several items of the list says that there is no diagnosis: "melanoma; unknown".
+
+    The first 100 items are looked at; one that is itself `known` is a name, whatever it sounds like.
+    """
+    for piece, _ in _entries(answer_text(text), known)[:MOST_ITEMS]:
+        said = without_lead(without_marker(piece[: LONGEST_ITEM + 1]))
+        if is_abstention(said) and not (known is not None and known(said)):
+            return True
+    return False
+
+
 def _entries(text: str, known: Known | None) -> list[Entry]:
-    text = _plain(text)
+    text = plain_text(text)
     if text[:1] in ("[", "{") or "```" in text:
         value = read_json(text)
         found = json_entries(value)
@@ -122,7 +135,7 @@ def _entries(text: str, known: Known | None) -> list[Entry]:
             return found
         if value is not None and found is None:
             return []
-        text = _FENCE_LINE.sub("", text).strip() if found is None else _plain(found)
+        text = _FENCE_LINE.sub("", text).strip() if found is None else plain_text(found)
     lines = text.splitlines()
     if "|" in text:
         rows = table_entries(lines)
@@ -131,7 +144,7 @@ def _entries(text: str, known: Known | None) -> list[Entry]:
     return [(piece, None) for piece in pieces(text, lines, known)]
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """The text without tokens of a chat template, control characters and what cannot be seen."""
     if "<" in text:
         text = _TOKEN.sub("", text)

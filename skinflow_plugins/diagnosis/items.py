@@ -91,7 +91,7 @@ _IN_BRACKETS = re.compile(
 )
 _SURENESS = "confidence|probability|likelihood|certainty|conf|prob|score"
 _BRACKETED = re.compile(
-    rf"\s*[(\[]\s*(?P<before>(?:{_SURENESS})\s?(?:of\s|[:=])?\s?)?(?:about\s|[~\u2248]\s?)?"
+    rf"\s*[(\[]\s*(?P<before>(?:(?:{_SURENESS})\s?(?:of\s|[:=])?|p\s?[:=])\s?)?(?:about\s|[~\u2248]\s?)?"
     rf"(?P<number>\d{{1,3}}(?:\.\d{{1,9}})?)\s?(?P<percent>%|percent)?\s?"
     rf"(?P<after>{_SURENESS}|likely|confident|certain|sure)?\s*[)\]]\s*$",
     re.IGNORECASE,
@@ -103,7 +103,7 @@ _PLAIN = re.compile(
     re.IGNORECASE,
 )
 _DECIMAL = re.compile(
-    rf"\s?[:=](?P<before>\s?(?:{_SURENESS})\s?[:=]?)?\s?(?P<number>[01]?\.\d{{1,9}})(?P<percent>)\s*$",
+    rf"(?:\s?[:=]|\s[{_DASH}](?=\s))(?P<before>\s?(?:{_SURENESS})\s?[:=]?)?\s?(?P<number>[01]?\.\d{{1,9}})(?P<percent>)\s*$",
     re.IGNORECASE,
 )
 _MEASURE = re.compile(r"\d\s?(?:%|p|\)|\])|\.\d|\d\s(?:conf|prob|like|cert|sure|score)", re.IGNORECASE)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinflow_plugins.data.record import Prediction
 from skinflow_plugins.declare import metric
 from skinflow_plugins.diagnosis.answers import parse_answer
-from skinflow_plugins.diagnosis.captions import Caption, read_caption, value_key
+from skinflow_plugins.diagnosis.caption_claims import read_claims
+from skinflow_plugins.diagnosis.caption_lexicon import lexicon
+from skinflow_plugins.diagnosis.caption_scoring import compare
+from skinflow_plugins.diagnosis.captions import value_key
 from skinflow_plugins.diagnosis.folding import fold
+from skinflow_plugins.diagnosis.listed import read_listed
 from skinflow_plugins.diagnosis.load import load_taxonomy
 from skinflow_plugins.diagnosis.taxonomy import Concept, Taxonomy
 from skinflow_plugins.errors import nearest
@@ -33,14 +38,20 @@ def diagnosis_top_k(predictions: Sequence[Prediction], *, k: int = 6, taxonomy: 
 
 
 @metric("caption_field_f1", task="caption")
-def caption_field_f1(predictions: Sequence[Prediction], *, fields: Mapping[str, Sequence[str]]) -> float:
-    """Mean over answers of the mean F1 between named and right values of a caption field; 0 to 1.
+def caption_field_f1(
+    predictions: Sequence[Prediction],
+    *,
+    fields: Mapping[str, Sequence[str]],
+    vocabulary: str = "dermatology",
+) -> float:
+    """Mean over answers of the mean F1 between claimed and right values of a caption field; 0 to 1.
 
-    Chance is the constant caption of the most frequent values. See `caption_scores`.
+    Chance is the constant caption of the most frequent values. Counted as by the reward `caption_fields` with
+    equal weights; see `caption_scores`.
     """
     total = 0.0
     for prediction in _some(predictions):
-        scores = caption_scores(prediction.answer, prediction.sample, fields)
+        scores = caption_scores(prediction.answer, prediction.sample, fields, vocabulary)
         total += sum(scores.values()) / len(scores)
     return total / len(predictions)
 
@@ -74,16 +85,7 @@ def unparsed_share(predictions: Sequence[Prediction], *, k: int = 6, taxonomy: s
 
 def listed_concepts(answer: str, limit: int, tree: Taxonomy) -> list[Concept | None]:
     """The concepts of a ranked answer by rank; None at a rank that is void, unknown or a repetition."""
-    seen: set[str] = set()
-    found: list[Concept | None] = []
-    for item in parse_answer(answer, limit, known=tree.knows):
-        concept = tree.resolve(item) if item else None
-        if concept is not None:
-            disease = tree.representative(concept).id
-            concept = None if disease in seen else concept
-            seen.add(disease)
-        found.append(concept)
-    return found
+    return list(read_listed(answer, limit, tree).concepts)
 
 
 def true_concept(sample: Mapping[str, Any], tree: Taxonomy) -> Concept:
@@ -106,25 +108,20 @@ def true_concept(sample: Mapping[str, Any], tree: Taxonomy) -> Concept:
 
 
 def caption_scores(
-    answer: str, sample: Mapping[str, Any], fields: Mapping[str, Sequence[str]]
+    answer: str,
+    sample: Mapping[str, Any],
+    fields: Mapping[str, Sequence[str]],
+    vocabulary: str = "dermatology",
 ) -> dict[str, float]:
-    """F1 between the values that the answer names and the right ones, for each field of the reference.
+    """F1 between the values that the answer claims and the right ones, for each field of the reference.
 
     `sample["caption"]` is the reference. A distinct value that the field's schema does not have is one
-    wrong value, so naming all n values of a field with one right gives at most 2/(n+1). Raises `ValueError`
-    naming the sample for a reference that does not fit the schema.
+    wrong value, and all values of a field are none; see `caption_scoring.compare` for what else a claim is.
+    Raises `ValueError` naming the sample for a reference that does not fit the schema.
     """
-    return compare_caption(read_caption(answer, fields), reference_caption(sample, fields))
-
-
-def compare_caption(caption: Caption, right: Mapping[str, set[str]]) -> dict[str, float]:
-    """`caption_scores` of a caption that was read already, against the right values by field."""
-    scores = {}
-    for name, values in right.items():
-        named = set(caption.named.get(name, ()))
-        count = len(named) + len(caption.unknown_values.get(name, ()))
-        scores[name] = 2 * len(named & values) / (count + len(values))
-    return scores
+    words = lexicon(fields, vocabulary)
+    scores = compare(read_claims(answer, words), reference_caption(sample, fields), words)
+    return {name: score.value for name, score in scores.items()}
 
 
 def reference_caption(sample: Mapping[str, Any], fields: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
@@ -133,13 +130,13 @@ def reference_caption(sample: Mapping[str, Any], fields: Mapping[str, Sequence[s
     given = sample.get("caption")
     if not isinstance(given, Mapping):
         raise ValueError(f"{who}: `caption` must map fields to lists of values, found {given!r}")
-    schema = {value_key(name): name for name in fields}
+    schema = _by_key(tuple(fields))
     right: dict[str, set[str]] = {}
     for name, values in given.items():
         field = schema.get(value_key(name))
         if field is None:
             raise ValueError(f"{who}: its caption has the unknown field {name!r}; {nearest(name, fields)}")
-        known = {value_key(value): value for value in fields[field]}
+        known = _by_key(tuple(fields[field]))
         for value in [values] if isinstance(values, str) else values or ():
             if value_key(value) not in known:
                 hint = nearest(value, fields[field])
@@ -148,6 +145,11 @@ def reference_caption(sample: Mapping[str, Any], fields: Mapping[str, Sequence[s
     if not right:
         raise ValueError(f"{who}: its caption has no value in any field")
     return right
+
+
+@functools.lru_cache(maxsize=1024)
+def _by_key(texts: tuple[str, ...]) -> Mapping[str, str]:
+    return {value_key(text): text for text in texts}
 
 
 def _top_k(predictions: Sequence[Prediction], k: int, taxonomy: str) -> float:

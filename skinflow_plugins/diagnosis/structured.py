@@ -18,6 +18,7 @@ _RANK_KEY = re.compile(
     re.IGNORECASE,
 )
 _PERCENT = re.compile(r"\s*(\d{1,3}(?:\.\d{1,9})?)\s*%\s*")
+_DECIMAL = re.compile(r"\s*[01]?\.\d{1,9}\s*")
 _RULE = re.compile(r"\s*\|?[\s:|-]*-[\s:|-]*")  # the line between a table's head and its rows
 _DEEPEST = 4  # objects within objects
 
@@ -90,16 +91,27 @@ def json_entries(value: Any, deep: int = 0) -> list[Entry] | str | None:
         return [_entry(each) for _, each in numbered]
     if all(_is_measure(each) for each in value.values()):
         return [(key if said else "", _as_confidence(said)) for key, said in value.items()]
-    fields = [(key, each) for key, each in value.items() if _holds_names(key)]
+    fields = [(key, each) for key, each in value.items() if names_diagnoses(key)]
     if not fields and len(value) == 1:
         (only,) = value
         return None if _DENIED & _words(only) else json_entries(value[only], deep + 1)
     fields.sort(key=lambda field: bool(_LATER & _words(field[0])))
     if len(fields) == 1 and not isinstance(fields[0][1], str):
-        return json_entries(fields[0][1], deep + 1)
+        return _beside(json_entries(fields[0][1], deep + 1), value)
     if len(fields) == 1 and len(value) == 1:
         return str(fields[0][1])
     return _of_fields(fields, value)
+
+
+def _beside(entries: list[Entry] | str | None, whole: dict[str, Any]) -> list[Entry] | str | None:
+    """The entries with the list of confidences that stands beside them in the object, if there is one."""
+    if not isinstance(entries, list):
+        return entries
+    for key, said in whole.items():
+        there = isinstance(said, list) and _CONFIDENCE & _words(key)
+        if there and len(said) == len(entries) and all(map(_is_measure, said)):
+            return [(name, _as_confidence(each)) for (name, _), each in zip(entries, said, strict=True)]
+    return entries
 
 
 def _of_fields(fields: Sequence[tuple[str, Any]], whole: dict[str, Any]) -> list[Entry]:
@@ -136,14 +148,15 @@ def _entry(value: Any) -> Entry:
         ((key, said),) = value.items()
         if _is_measure(said):
             return (key if said else ""), _as_confidence(said)
-    fields = [(key, each) for key, each in value.items() if isinstance(each, str) and _holds_names(key)]
+    fields = [(key, each) for key, each in value.items() if isinstance(each, str) and names_diagnoses(key)]
     if not fields:
         return EMPTY
     name = min(fields, key=lambda field: bool(_LATER & _words(field[0])))[1]
     return name, _confidence_beside(value)
 
 
-def _holds_names(key: str) -> bool:
+def names_diagnoses(key: str) -> bool:
+    """Whether a key of a JSON object holds diagnoses: `diagnosis`, `top_diagnoses`, but not `ruled_out`."""
     words = [word.lower() for word in _WORD.findall(key[:80]) if not word.isdigit()]
     return bool(words) and words[-1] in _NAMED and not _DENIED.intersection(words)
 
@@ -161,7 +174,7 @@ def _confidence_beside(fields: dict[str, Any]) -> float | None:
 
 def _is_measure(value: Any) -> bool:
     return isinstance(value, (int, float)) or (
-        isinstance(value, str) and _PERCENT.fullmatch(value) is not None
+        isinstance(value, str) and (_PERCENT.fullmatch(value) or _DECIMAL.fullmatch(value)) is not None
     )
 
 
@@ -169,7 +182,8 @@ def _as_confidence(value: Any) -> float | None:
     """A number in [0, 1] or a percentage as a confidence; None for what is neither, or is true or false."""
     if isinstance(value, str):
         found = _PERCENT.fullmatch(value)
-        number = float(found[1]) / 100 if found else math.nan
+        decimal = float(value) if _DECIMAL.fullmatch(value) else math.nan
+        number = float(found[1]) / 100 if found else decimal
     elif isinstance(value, bool) or abs(value) > 100:  # before `float`, which fails on huge integers
         return None if value else 0.0
     else:

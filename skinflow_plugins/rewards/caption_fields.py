@@ -1,4 +1,4 @@
-"""The reward `caption_fields`: how well the values that an answer names agree with the right ones."""
+"""The reward `caption_fields`: how well the values that an answer claims agree with the right ones."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skinflow_plugins.declare import Score, reward
-from skinflow_plugins.diagnosis.captions import read_caption, write_caption
-from skinflow_plugins.diagnosis.metrics import compare_caption, reference_caption
+from skinflow_plugins.diagnosis.caption_claims import read_claims
+from skinflow_plugins.diagnosis.caption_lexicon import lexicon
+from skinflow_plugins.diagnosis.caption_scoring import FieldScore, compare
+from skinflow_plugins.diagnosis.captions import write_caption
+from skinflow_plugins.diagnosis.metrics import reference_caption
 from skinflow_plugins.errors import nearest
 
 
@@ -24,29 +27,51 @@ def caption_fields(
     *,
     fields: Mapping[str, Sequence[str]],
     weights: Mapping[str, float] | None = None,
+    vocabulary: str = "dermatology",
     **sample: Any,
 ) -> Score:
-    """Mean over the reference's fields of the F1 between the values named and the right values.
+    """Mean over the reference's fields of the F1 between the values claimed and the right values; 0 to 1.
 
-    `fields` is the caption schema and `weights` the weight of each field in the mean (1 where not given).
-    Naming every value of a field does not pay: n values with one right give 2/(n+1). A value outside the
-    schema counts as a wrong one; fields that the reference lacks do not count.
+    `fields` is the caption schema: only its values count. `vocabulary`, a built-in name or the path of a YAML
+    file (see `load_vocabulary`), has other words for them, their opposites, and narrower words. `weights` are
+    the weights of the fields in the mean (1 where not given).
+
+    Read are `field: value, value; field: value`, one field a line, JSON, and sentences, in which words of
+    the vocabulary count and nothing else. Every claim counts: n values with one right give 2/(n+1), and all
+    values of a field give 0. A value outside the schema behind a field's name is a wrong one; so is a right
+    value that is negated ("no scale"), listed twice, or contradicted (red and not red, sharp and blurred).
+    A negated wrong value is no claim. Fields that the reference lacks do not count. No caption at all, and 0,
+    is an answer of more than 10,000 characters or with null bytes or image tokens (see `caption_text`).
 
         caption_fields("colour: red", fields={"colour": ["red", "blue"]}, caption={"colour": ["red"]})  # 1.0
+        caption_fields("An erythematous plaque.", fields={"colour": ["red", "blue"]},
+                       caption={"colour": ["red"]})  # 1.0
+
+    After Stage I of SkinFlow (arXiv 2601.09136), whose own scorer is not published.
     """
-    caption = read_caption(answer, fields)
-    scores = compare_caption(caption, reference_caption(sample, fields))
+    words = lexicon(fields, vocabulary)
+    right = reference_caption(sample, fields)
+    claims = read_claims(answer, words)
+    scores = compare(claims, right, words)
     weight = _weights(scores, fields, weights)
-    value = sum(weight[name] * score for name, score in scores.items()) / sum(weight.values())
-    why = "; ".join(
-        f"{name} {score:.2f}" + ("" if weight[name] == 1 else f" (weight {weight[name]:g})")
-        for name, score in scores.items()
-    )
-    return Score(min(value, 1.0), caption.named, why)
+    value = sum(weight[name] * score.value for name, score in scores.items()) / sum(weight.values())
+    marks = {
+        "claimed": sum(map(len, claims.named.values())) / len(words.fields),
+        "contradicted": float(any(score.contradicted for score in scores.values())),
+    }
+    return Score(min(value, 1.0), claims.named, claims.why_none or _why(scores, weight), marks)
+
+
+def _why(scores: Mapping[str, FieldScore], weight: Mapping[str, float]) -> str:
+    parts = []
+    for name, score in scores.items():
+        heavy = "" if weight[name] == 1 else f" (weight {weight[name]:g})"
+        parts.append(f"{name} {score.value:.2f}{heavy}: {score.words()}")
+    return "; ".join(parts)
 
 
 def _weights(
-    scored: Mapping[str, float], fields: Mapping[str, Sequence[str]], weights: Mapping[str, float] | None
+    scored: Mapping[str, Any], fields: Mapping[str, Sequence[str]], weights: Mapping[str, float] | None
 ) -> dict[str, float]:
     if weights is None:
         return dict.fromkeys(scored, 1.0)

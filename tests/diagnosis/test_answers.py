@@ -14,6 +14,7 @@ from skinflow_plugins.diagnosis import (
     write_caption,
     write_ranked_list,
 )
+from skinflow_plugins.diagnosis.answers import abstains_beside
 
 FIELDS = {
     "colour": ["red", "blue", "dark brown"],
@@ -179,6 +180,41 @@ def test_not_abstaining(text: str) -> None:
     assert not abstains(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "melanoma; unknown",
+        "unknown; melanoma",
+        "1. melanoma\n2. I don't know",
+        "melanoma, not sure",
+        '["melanoma", "cannot determine"]',
+        "<think>x</think><answer>melanoma; a; b; c; d; e; f; Diagnosis: unknown</answer>",
+    ],
+)
+def test_abstaining_beside_a_diagnosis(text: str) -> None:
+    assert abstains_beside(text)
+    assert not abstains(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "melanoma; nevus",
+        "not melanoma; nevus",
+        "<think>unknown</think>melanoma",
+        "melanoma: unclear border",
+    ],
+)
+def test_not_abstaining_beside_a_diagnosis(text: str) -> None:
+    assert not abstains_beside(text)
+
+
+def test_a_known_name_is_no_abstention() -> None:
+    assert abstains_beside("melanoma; Indeterminate")
+    assert not abstains_beside("melanoma; Indeterminate", known=lambda name: name == "Indeterminate")
+
+
 def test_void_items_keep_their_rank() -> None:
     assert parse_answer("not melanoma; ; nevus; maybe BCC; psoriasis", 6) == [
         "",
@@ -251,6 +287,7 @@ def test_long_answers_are_read_quickly(text: str) -> None:
     start = time.perf_counter()
     parse_answer(text, 6)
     abstains(text)
+    abstains_beside(text)
     read_caption(text, FIELDS)
     assert time.perf_counter() - start < 1
 

@@ -61,7 +61,7 @@ def _in_tree(rankings: Rankings, name: str, tree: Tree) -> Iterator[Statistic]:
         )  # fmt: skip
 
 
-def _content(tree: Tree, counts: Floats) -> Floats:
+def information_content(tree: Tree, counts: Floats) -> Floats:
     """The information content of each node; a node without labels below has that of the nearest one above.
 
     So a form of a disease that is no label itself is as near as the disease.
@@ -83,7 +83,7 @@ def similarity(rankings: Rankings, table: ConceptTable, prior: Floats) -> Family
     tree = table.trees["clinical"]
     counts = np.zeros(len(tree.index))
     np.add.at(counts, tree.node, prior)
-    content = _content(tree, counts)
+    content = information_content(tree, counts)
     truth, first = tree.node[rankings.labels], rankings.concepts[:, 0]
     node = np.where(first >= 0, tree.node[first], -1)
     lin = tree.index.lin(node, truth, content)
