@@ -14,12 +14,28 @@ from skinflow_plugins.diagnosis import builtin_taxonomies, metrics
 from skinflow_plugins.hookspecs import hookimpl
 from skinflow_plugins.models.encoders import base, dve
 from skinflow_plugins.models.families import FAMILIES, BaseFamily
-from skinflow_plugins.rewards import answer_form, caption_fields, ranked_diagnosis
+from skinflow_plugins.rewards import (
+    abstain,
+    answer_form,
+    caption_fields,
+    caption_overlap,
+    caption_recovers_diagnosis,
+    confidence,
+    hierarchy_credit,
+    length,
+    morphology_gate,
+    ranked_diagnosis,
+    repetition,
+    safety,
+)
 
 
 @hookimpl
 def skinflow_rewards() -> Sequence[Reward]:
-    return [answer_form, caption_fields, ranked_diagnosis]
+    form = [answer_form, length, repetition]
+    stage_two = [ranked_diagnosis, hierarchy_credit, safety, morphology_gate, abstain, confidence]
+    stage_one = [caption_fields, caption_overlap, caption_recovers_diagnosis]
+    return [*form, *stage_one, *stage_two]
 
 
 @hookimpl

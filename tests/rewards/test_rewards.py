@@ -179,7 +179,7 @@ def test_naming_every_value_does_not_pay(field: str, column: str) -> None:
         right = caption_fields(write_caption({**_ones(), field: [value]}), fields=FIELDS, **sample).value
         assert listed < right == 1
         if column == "one":
-            assert listed == pytest.approx(2 / (len(values) + 1))
+            assert listed == 0
 
 
 def _ones() -> dict[str, list[str]]:
@@ -190,11 +190,11 @@ def test_caption_fields_by_hand() -> None:
     sample = {"id": "s", "caption": {"colour": ["red"], "border": ["sharp"]}}
     score = caption_fields("Colour: red, blue; border: sharp; scale: yes", fields=FIELDS, **sample)
     assert score.value == pytest.approx((2 / 3 + 1) / 2)
-    assert score.why == "colour 0.67; border 1.00"
+    assert score.why == "colour 0.67: red is right, blue is wrong; border 1.00: sharp is right"
     assert score.read == {"colour": ["red", "blue"], "border": ["sharp"], "scale": ["yes"]}
     weighted = caption_fields("colour: red", fields=FIELDS, weights={"colour": 3}, **sample)
     assert weighted.value == pytest.approx(0.75)
-    assert weighted.why == "colour 1.00 (weight 3); border 0.00"
+    assert weighted.why == "colour 1.00 (weight 3): red is right; border 0.00: sharp is missed"
     outside = caption_fields("colour: red, crimson; border: sharp", fields=FIELDS, **sample)
     assert outside.value == pytest.approx((2 / 3 + 1) / 2)
 
@@ -208,7 +208,7 @@ def test_weights_that_make_no_sense(weights: dict[str, float], part: str) -> Non
         caption_fields("x", fields=FIELDS, weights=weights, caption={"colour": ["red"]})
 
 
-@given(st.permutations(["colour: red", "border: sharp, ill-defined", "scale: yes"]))
+@given(st.permutations(["colour: red, blue", "border: sharp", "scale: yes"]))
 def test_the_order_of_the_fields_does_not_matter(parts: list[str]) -> None:
     sample = {"caption": {"colour": ["red"], "border": ["sharp"]}}
     assert caption_fields("; ".join(parts), fields=FIELDS, **sample).value == pytest.approx((1 + 2 / 3) / 2)
@@ -294,6 +294,6 @@ def test_form_of_captions(answer: str, value: float, why: str) -> None:
 def test_form_options() -> None:
     with pytest.raises(ValueError, match="fields is needed"):
         answer_form("x", form="caption")
-    with pytest.raises(ValueError, match="'caption' or 'ranked_list'"):
+    with pytest.raises(ValueError, match="'caption', 'ranked_list' or 'described', found 'captions'"):
         answer_form("x", form="captions")
     assert answer_form("a; b", form="ranked_list", list_length=1).value == 0
