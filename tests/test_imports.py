@@ -24,21 +24,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": CORE,
     "diagnosis": CORE | {"data"},
     "judging": CORE | {"data", "diagnosis"},
-    "rewards": CORE | {"diagnosis"},
+    "rewards": CORE | {"data", "diagnosis", "judging"},
+    "monitoring": CORE | {"diagnosis"},
+    "captioning": CORE | {"data", "diagnosis", "judging"},
     "vision": set(),
     "models": CORE | {"vision"},
     "engine": CORE | {"catalogue", "models", "orphans", "vision"},
-    "testing": CORE | {"data", "diagnosis", "models", "rewards", "vision"},
+    "testing": CORE | {"data", "diagnosis", "judging", "models", "rewards", "vision"},
     "torchvision_cpu": set(),
     "orphans": set(),
-    "report": CORE | {"data", "models", "recipe"},
-    "recipe": CORE | {"catalogue", "diagnosis", "engine", "models", "data"},
+    "report": CORE | {"data", "models", "monitoring", "recipe"},
+    "recipe": CORE
+    | {"catalogue", "data", "diagnosis", "engine", "judging", "models", "monitoring", "rewards"},
     "builtin": CORE | {"data", "diagnosis", "models", "rewards"},
     "bridge": CORE
-    | {"catalogue", "data", "diagnosis", "engine", "models", "orphans", "recipe", "rewards", "vision"},
+    | {"catalogue", "data", "diagnosis", "engine", "judging", "models", "monitoring", "orphans", "recipe"}
+    | {"rewards", "vision"},
     "cli": CORE
-    | {"catalogue", "bridge", "data", "diagnosis", "judging", "models", "recipe", "report", "rewards"}
-    | {"torchvision_cpu", "vision"},
+    | {"catalogue", "bridge", "captioning", "data", "diagnosis", "judging", "models", "monitoring", "recipe"}
+    | {"report", "rewards", "torchvision_cpu", "vision"},
 }
 HEAVY = {"torch", "swift", "transformers", "trl", "peft", "accelerate", "datasets"}
 

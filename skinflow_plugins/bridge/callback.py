@@ -10,6 +10,7 @@ from swift.callbacks.base import TrainerCallback
 from skinflow_plugins.bridge import checkpoints, processes, reward_log, settings, trainable
 from skinflow_plugins.bridge.evaluating import record
 from skinflow_plugins.bridge.evaluating.evaluator import Evaluator
+from skinflow_plugins.bridge.rewarding import scorer
 from skinflow_plugins.recipe.schema import Rollouts
 
 
@@ -20,7 +21,7 @@ class SkinflowCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         processes.check_joined()
-        reward_log.forget()
+        scorer.forget()
         if state.is_world_process_zero:
             # A fresh start drops everything that an interrupted one left; a resumed one keeps its own steps.
             reward_log.drop_after(Path(args.output_dir), int(state.global_step))

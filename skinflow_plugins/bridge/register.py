@@ -7,6 +7,7 @@ ours, and nothing else is ever replaced.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,13 +20,16 @@ from skinflow_plugins.errors import InputError, Problem, nearest
 from skinflow_plugins.orphans import end_with_parent
 from skinflow_plugins.recipe.plan import RewardPlan
 
+JUDGE = "judge"
+"""The name in SKINFLOW_OPTIONS for the judge of all rewards that ask one."""
+
 
 def register() -> None:
     """Register rewards, the evaluation metric, the callback and the template fixes with swift.
 
     Under a recipe the rewards are those of its stage, keyed `stage.reward`; without one they are the whole
     catalogue under their plain names, with options from SKINFLOW_OPTIONS (JSON: reward -> options) and, where
-    a taxonomy must be named, fitzpatrick17k.
+    a taxonomy must be named, fitzpatrick17k. `judge` there stands for the judge of all rewards that take one.
     """
     from swift.callbacks import callbacks_map
     from swift.metrics import eval_metrics_map
@@ -38,6 +42,7 @@ def register() -> None:
     from skinflow_plugins.bridge.dynamic_models import register_dynamic_models
     from skinflow_plugins.bridge.evaluating.metric import DiagnosisMetric
     from skinflow_plugins.bridge.optimizer import SkinflowOptimizer
+    from skinflow_plugins.bridge.rewarding.install import watch_rewards
     from skinflow_plugins.bridge.rollouts.install import install
     from skinflow_plugins.bridge.rollouts.sampling import sample_as_asked
 
@@ -49,22 +54,25 @@ def register() -> None:
     guard_trainers()
     sample_as_asked()
     install()
+    watch_rewards()
     callbacks_map["skinflow"] = SkinflowCallback
     optimizers_map["skinflow"] = SkinflowOptimizer
     eval_metrics_map[DIAGNOSIS_METRIC] = DiagnosisMetric
     stage = settings.current()
     plans = stage.rewards if stage else _without_recipe()
+    together = [plan.component(catalogue()) for plan in plans]
     for plan in plans:
         other = orms.get(plan.key)
         if other is not None and not is_ours(other):
             # Without a recipe our plain names may meet swift's own (`format`); swift's keep their meaning.
-            plan = RewardPlan(f"skinflow_{plan.key}", plan.reward, plan.stage, plan.weight, plan.options)
-        orms[plan.key] = adapters.reward_class(catalogue().get("rewards", plan.reward), plan, stage)
+            plan = dataclasses.replace(plan, key=f"skinflow_{plan.key}")
+        component = plan.component(catalogue())
+        orms[plan.key] = adapters.reward_class(component, stage, together if stage else ())
 
 
 def is_ours(value: Any) -> bool:
     """Whether a registered reward is one of our adapters."""
-    return isinstance(value, type) and hasattr(value, "skinflow_plan")
+    return isinstance(value, type) and hasattr(value, "skinflow_component")
 
 
 def _without_recipe() -> tuple[RewardPlan, ...]:
@@ -73,19 +81,21 @@ def _without_recipe() -> tuple[RewardPlan, ...]:
     wrong = [
         Problem(f"unknown reward {n!r}; {nearest(n, known)}", OPTIONS_VARIABLE)
         for n in given
-        if n not in known and n != DIAGNOSIS_METRIC
+        if n not in known and n not in (DIAGNOSIS_METRIC, JUDGE)
     ]
     if wrong:
         raise InputError(wrong)
     return tuple(
-        RewardPlan(name, name, "", 1.0, _with_taxonomy(entry.value, given.get(name, {})))
+        RewardPlan(name, name, "", 1.0, _for_all(entry.value, given.get(name, {}), given.get(JUDGE)))
         for name, entry in known.items()
     )
 
 
-def _with_taxonomy(reward: Reward, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, with a taxonomy where the reward demands one: a recipe would have named it for all."""
+def _for_all(reward: Reward, given: Mapping[str, Any], judge: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The options, with the taxonomy and the judge that a recipe would have named for all rewards."""
     options = dict(given)
+    if judge is not None and any(option.name == JUDGE for option in reward.options):
+        options.setdefault(JUDGE, judge)
     if any(option.name == "taxonomy" and option.required for option in reward.options):
         options.setdefault("taxonomy", TAXONOMY_WITHOUT_RECIPE)
     return options

@@ -1,100 +1,53 @@
-"""rewards.jsonl: every component of every completion, one line each, the same after any interruption.
+"""rewards.jsonl and what stands beside it, the same after any interruption.
 
-Each process writes a part of its own while it trains (`rewards.rank0.jsonl`); the callback joins them into
-rewards.jsonl in a fixed order when the stage ends, and drops the lines of steps that are run again when a
-stage is resumed.
+While a stage trains, its first process appends the lines of every batch to a part; the callback makes
+rewards.jsonl of it, in a fixed order, when the stage ends, and drops the lines of steps that are run again
+when a stage is resumed.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from skinflow_plugins.bridge.settings import StageSettings
-from skinflow_plugins.recipe.plan import RewardPlan
-
 PART = "rewards.rank{rank}.jsonl"
 WHOLE = "rewards.jsonl"
+STEPS = "reward_steps.jsonl"
+ALARMS = "alarms.jsonl"
+USAGE = "judge_usage.jsonl"
 SWIFT_LOG = "logging.jsonl"
+_ESCAPED = "backslashreplace"
+"""UTF-8 has no half of a surrogate pair, which a judge's JSON may hold; escaped so, it is JSON again."""
 
 
-class RewardLog:
-    """Collects the components of one batch until every reward has spoken, then writes its lines.
-
-    swift calls each reward once per batch, in any order where some are async; a batch is complete when all
-    keys of the stage have been added.
-    """
-
-    def __init__(self, folder: Path, keys: Sequence[str], weights: Mapping[str, float]) -> None:
-        self.path = folder / PART.format(rank=int(os.environ.get("RANK", "0")))
-        self.keys = tuple(keys)
-        self.weights = dict(weights)
-        self._waiting: dict[str, list[float | None]] = {}
-
-    def add(
-        self,
-        plan: RewardPlan,
-        values: list[float | None],
-        completions: Sequence[str],
-        kwargs: Mapping[str, Any],
-    ) -> None:
-        self._waiting[plan.key] = values
-        if len(self._waiting) < len(self.keys):
-            return
-        components, self._waiting = self._waiting, {}
-        state = kwargs.get("trainer_state")
-        step = int(state.global_step) + 1 if state is not None else 0
-        ids = kwargs.get("id") or [None] * len(completions)
-        tasks = kwargs.get("task") or [None] * len(completions)
-        lines = []
-        for row, completion in enumerate(completions):
-            given = {key: components[key][row] for key in self.keys if components[key][row] is not None}
-            total = sum(self.weights[key] * value for key, value in given.items() if value is not None)
-            line = {
-                "step": step,
-                "id": ids[row],
-                "task": tasks[row],
-                "completion": completion,
-                "rewards": given,
-                "total": round(total, 6),
-            }
-            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(lines)
+def append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add lines to a log."""
+    if rows:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8", errors=_ESCAPED) as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-class NoLog:
-    """Outside a recipe nobody said where a log should go."""
-
-    def add(self, *_: Any) -> None:
-        return None
+def part(folder: Path) -> Path:
+    """The part that is written while a stage trains."""
+    return folder / PART.format(rank=0)
 
 
-def open_log(stage: StageSettings | None, output_dir: str | None) -> RewardLog | NoLog:
-    """The log that all rewards of a stage share within this process."""
-    if stage is None or output_dir is None:
-        return NoLog()
-    return _shared(
-        output_dir,
-        tuple(plan.key for plan in stage.rewards),
-        tuple(plan.weight for plan in stage.rewards),
-    )
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log; half a line at its end is none."""
+    return [json.loads(line) for line in _whole_lines(path)] if path.is_file() else []
 
 
-@functools.lru_cache(maxsize=1)
-def _shared(output_dir: str, keys: tuple[str, ...], weights: tuple[float, ...]) -> RewardLog:
-    return RewardLog(Path(output_dir), keys, dict(zip(keys, weights, strict=True)))
-
-
-def forget() -> None:
-    """Start a new log at the next opening; one process may run several stages."""
-    _shared.cache_clear()
+def batches(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a part batch by batch, as they were added."""
+    if path.is_file():
+        rows = map(json.loads, _whole_lines(path))
+        for _, batch in groupby(rows, key=lambda row: (row["step"], row.get("batch", 0))):
+            yield list(batch)
 
 
 def drop_after(folder: Path, step: int) -> None:
@@ -102,12 +55,12 @@ def drop_after(folder: Path, step: int) -> None:
 
     swift's own log of the steps, to which it only ever appends, is treated likewise.
     """
-    for part in folder.glob(PART.format(rank="*")):
-        kept = [line for line in _whole_lines(part) if json.loads(line)["step"] <= step]
-        _replace(part, kept)
+    for log in (*folder.glob(PART.format(rank="*")), *(folder / name for name in (STEPS, ALARMS, USAGE))):
+        if log.is_file():
+            _replace(log, (line for line in _whole_lines(log) if json.loads(line)["step"] <= step))
     log = folder / SWIFT_LOG
     if log.is_file():
-        _replace(log, [line for line in _whole_lines(log) if _is_step_until(json.loads(line), step)])
+        _replace(log, (line for line in _whole_lines(log) if _is_step_until(json.loads(line), step)))
 
 
 def _is_step_until(row: Mapping[str, Any], step: int) -> bool:
@@ -117,21 +70,61 @@ def _is_step_until(row: Mapping[str, Any], step: int) -> bool:
 
 
 def join(folder: Path) -> Path:
-    """Write rewards.jsonl out of the parts of all processes, ordered by step, sample and completion.
+    """Write rewards.jsonl out of the parts, ordered by step, sample and completion.
 
-    Which process judged a completion, and in which order, therefore cannot be seen in the file; a group may
-    even be spread over several processes.
+    Which process judged a completion, and in which order, therefore cannot be seen in the file: groups are
+    numbered by their place in it. One step at a time is held in memory.
     """
     parts = sorted(folder.glob(PART.format(rank="*")))
-    rows = [json.loads(line) for part in parts for line in _whole_lines(part)]
-    rows.sort(key=lambda row: (row["step"], str(row["id"]), str(row["task"]), row["completion"], str(row)))
-    # swift's prompt_id goes by the text alone, and two images under one question would share it.
+    rows = (row for step in _steps(parts) for row in _ordered(step))
+    return _replace(folder / WHOLE, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _steps(parts: Iterable[Path]) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each step, in the order of the steps."""
+    stretches: dict[int, list[tuple[Path, int, int]]] = {}
+    for path in parts:
+        for step, start, length in _stretches(path):
+            stretches.setdefault(step, []).append((path, start, length))
+    for step in sorted(stretches):
+        yield [row for place in stretches[step] for row in _rows_at(*place)]
+
+
+def _stretches(path: Path) -> Iterator[tuple[int, int, int]]:
+    """(step, first byte, bytes) of the whole lines of a part, those of one step in succession together."""
+    start = 0
+    with path.open("rb") as file:
+        whole = (line for line in file if line.endswith(b"\n"))
+        for step, lines in groupby(whole, key=lambda line: int(json.loads(line)["step"])):
+            length = sum(map(len, lines))
+            yield step, start, length
+            start += length
+
+
+def _rows_at(path: Path, start: int, length: int) -> list[dict[str, Any]]:
+    with path.open("rb") as file:
+        file.seek(start)
+        return [json.loads(line) for line in file.read(length).split(b"\n") if line]
+
+
+def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of one step in their order, with `generation` and `group` numbered by it."""
+    rows.sort(key=_place)
     seen: Counter[tuple[Any, ...]] = Counter()
+    numbers: dict[int, int] = {}
     for row in rows:
-        asked = row["step"], row["id"], row["task"]
+        # swift's prompt_id goes by the text alone, and two images under one question would share it.
+        asked = row["id"], row["task"]
         row["generation"] = seen[asked]
         seen[asked] += 1
-    return _replace(folder / WHOLE, [json.dumps(row, ensure_ascii=False) + "\n" for row in rows])
+        if "group" in row:
+            row["group"] = numbers.setdefault(row["group"], len(numbers))
+    return rows
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    rest = {name: part for name, part in row.items() if name != "group"}
+    return str(row["id"]), str(row["task"]), row["completion"], str(rest)
 
 
 def _whole_lines(path: Path) -> Iterable[str]:
@@ -143,6 +136,7 @@ def _whole_lines(path: Path) -> Iterable[str]:
 
 def _replace(path: Path, lines: Iterable[str]) -> Path:
     partial = path.with_suffix(".partial")
-    partial.write_text("".join(lines), encoding="utf-8")
+    with partial.open("w", encoding="utf-8", errors=_ESCAPED) as file:
+        file.writelines(lines)
     partial.replace(path)
     return path

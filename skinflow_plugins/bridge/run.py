@@ -9,6 +9,7 @@ from skinflow_plugins.bridge import prepare, results
 from skinflow_plugins.bridge.entry_path import plugin_path
 from skinflow_plugins.bridge.predict import predict
 from skinflow_plugins.bridge.prepare import Say
+from skinflow_plugins.bridge.rewarding.judge_account import check_judges
 from skinflow_plugins.bridge.train import train
 from skinflow_plugins.bridge.workspace import Workspace, open_workspace
 from skinflow_plugins.catalogue import Catalogue
@@ -31,6 +32,8 @@ def run(loaded: Loaded, catalogue: Catalogue, root: Path, say: Say) -> list[resu
     # The rollout server of the same run may be preparing the folder.
     patience = PATIENCE if loaded.recipe.rollouts.mode == "server" else 0.0
     with open_workspace(root, loaded.mapping, patience) as workspace:
+        stages = plan(loaded.recipe, catalogue, root=root, plugin=plugin_path()).stages
+        check_judges([stage for stage in stages if not workspace.done(stage.slug)], say)
         say("reading and checking the data")
         planned, questions = prepare_run(loaded, catalogue, root, say)
         return _stages(planned, catalogue, workspace, questions, say)

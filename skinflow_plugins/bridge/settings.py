@@ -19,6 +19,8 @@ from skinflow_plugins.recipe import tuning
 from skinflow_plugins.recipe.evaluation import EvaluationPlan, FigurePlan
 from skinflow_plugins.recipe.plan import STAGE_VARIABLE, Plan, RewardPlan, StagePlan
 from skinflow_plugins.recipe.schema import Rollouts, Tuning
+from skinflow_plugins.rewards.composition import RewardGate
+from skinflow_plugins.rewards.schedule import Schedule
 
 OPTIONS_VARIABLE = "SKINFLOW_OPTIONS"
 """Options of rewards and of the evaluation metric where no recipe gives them: JSON, name -> options."""
@@ -39,6 +41,7 @@ class StageSettings:
     tuning: Tuning = field(default_factory=Tuning)
     rollouts: Rollouts = field(default_factory=Rollouts)
     evaluation: EvaluationPlan | None = None
+    alarms: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         found = asdict(self)
@@ -46,6 +49,12 @@ class StageSettings:
             del found["evaluation"]
         if self.rollouts.engine != "vllm":
             del found["rollouts"]
+        if not self.alarms:
+            del found["alarms"]
+        for reward in found["rewards"]:
+            for name in ("gate", "schedule", "deadline"):
+                if reward[name] is None:
+                    del reward[name]
         return json.dumps(found, indent=2, sort_keys=True) + "\n"
 
 
@@ -58,13 +67,14 @@ def settings_of(plan: Plan, stage: StagePlan) -> StageSettings:
         tuning.resolve(plan.recipe, stage.stage),
         plan.recipe.rollouts if stage.stage.kind == "grpo" else Rollouts(),
         stage.evaluation,
+        plan.recipe.alarms,
     )
 
 
 def from_json(text: str) -> StageSettings:
     """The settings that `StageSettings.to_json` wrote."""
     found: Mapping[str, Any] = json.loads(text)
-    rewards = tuple(RewardPlan(**reward) for reward in found["rewards"])
+    rewards = tuple(map(_reward, found["rewards"]))
     return StageSettings(
         found["stage"],
         found["output_dir"],
@@ -72,7 +82,15 @@ def from_json(text: str) -> StageSettings:
         Tuning(**found.get("tuning", {})),
         Rollouts(**found.get("rollouts", {})),
         _evaluation(found["evaluation"]) if "evaluation" in found else None,
+        found.get("alarms", {}),
     )
+
+
+def _reward(found: Mapping[str, Any]) -> RewardPlan:
+    gate, schedule = found.get("gate"), found.get("schedule")
+    bound = {"gate": RewardGate(**gate)} if gate else {}
+    more = {"schedule": Schedule(**schedule)} if schedule else {}
+    return RewardPlan(**{**found, **bound, **more})
 
 
 def _evaluation(found: Mapping[str, Any]) -> EvaluationPlan:

@@ -63,7 +63,20 @@ class Occupied(InputError):
 def is_prepared(root: Path, document: Mapping[str, Any]) -> bool:
     """Whether a run of this resolved recipe has written all that its stages need."""
     found = _read(root / "run.json")
-    return found is not None and found["recipe"] == document and (root / "plan.txt").is_file()
+    same = found is not None and trained(found["recipe"]) == trained(document)
+    return same and (root / "plan.txt").is_file()
+
+
+_JUDGES = ("model", "runs", "temperature", "seed", "max_tokens", "prompt")
+"""What of the judge's settings changes its answers; where it lives and how it is reached does not."""
+
+
+def trained(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved recipe that decides what is trained: all but alarms and the judge's address."""
+    found = {name: value for name, value in document.items() if name != "alarms"}
+    if isinstance(judge := found.get("judge"), Mapping):
+        found["judge"] = {name: value for name, value in judge.items() if name in _JUDGES}
+    return found
 
 
 def digest(document: Mapping[str, Any]) -> str:
@@ -84,11 +97,11 @@ def open_workspace(root: Path, document: Mapping[str, Any], patience: float = 0.
     _check_writable(root)
     found = _read(identity)
     if found is not None:
-        if found["recipe"] != document:
+        if trained(found["recipe"]) != trained(document):
             raise InputError(
                 Problem(
                     "the folder holds a run of another recipe, which differs in "
-                    + ", ".join(differences(found["recipe"], document)[:8]),
+                    + ", ".join(differences(trained(found["recipe"]), trained(document))[:8]),
                     where=str(root),
                     hint="choose another folder with -o, or remove this one; nothing was touched",
                 )
@@ -112,6 +125,7 @@ def open_workspace(root: Path, document: Mapping[str, Any], patience: float = 0.
         _lock(lock, root, patience)
         if fresh := not identity.is_file():
             write_text(root / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        if fresh or (found is not None and found["recipe"] != document):
             write_text(
                 identity, json.dumps({"digest": digest(document), "recipe": document}, indent=2) + "\n"
             )

@@ -15,6 +15,14 @@ from skinflow_plugins.recipe.complaints import Complaints
 from skinflow_plugins.recipe.data_check import check_columns, check_data
 from skinflow_plugins.recipe.evaluation_check import check_evaluation
 from skinflow_plugins.recipe.load import Loaded
+from skinflow_plugins.recipe.reward_check import (
+    REWARD_KEYS,
+    check_alarms,
+    check_gates,
+    check_judge,
+    check_reward_options,
+    check_vocabulary,
+)
 from skinflow_plugins.recipe.schema import DEFAULT_TASKS, Recipe, Stage
 from skinflow_plugins.recipe.swift_arguments import Kind
 from skinflow_plugins.recipe.swift_check import check_argument, check_swift
@@ -49,6 +57,9 @@ class _Check(Complaints):
             if head is not None:
                 check_columns(self, number, stage, head)
         check_swift(self)
+        check_judge(self)
+        check_alarms(self)
+        check_vocabulary(self)
         files = [self.loaded.place(()).file]
         for place in self.loaded.places.values():
             if place.file not in files:
@@ -201,7 +212,9 @@ class _Check(Complaints):
             if entry is None:
                 self.wrong(path, self.catalogue.unknown("rewards", use.name))
             else:
-                self.options(path, entry.value, use.options, ["weight"])
+                self.options(path, entry.value, use.options, REWARD_KEYS)
+        check_gates(self, number, stage)
+        check_reward_options(self, number, stage)
 
     def replay(self, here: lines.Path, stage: Stage, earlier: list[Stage]) -> None:
         assert stage.replay is not None

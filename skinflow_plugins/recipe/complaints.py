@@ -63,8 +63,8 @@ class Complaints:
             options = [option.name for option in declared.options]
             if name not in options:
                 message = f"unknown option {name!r}; {nearest(name, [*options, *beside])}"
-            if name not in filled and name in ("taxonomy", "fields"):
-                block = "taxonomy" if name == "taxonomy" else "captions"
+            if name not in filled and name in ("taxonomy", "fields", "judge"):
+                block = "captions" if name == "fields" else name
                 hint = f"give it here, or give the recipe a `{block}:` for all"
             self.wrong((*path, name), message, hint)
         if "taxonomy" in given:

@@ -103,8 +103,8 @@ def load(
 
 
 def filled_options(recipe: Recipe, declared: Declared, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a plug-in with what the recipe says for all: `taxonomy`, and `fields` from `captions`;
-    for a vision encoder, `seed`.
+    """The options of a plug-in with what the recipe says for all: `taxonomy`, `vocabulary`, `judge`, and
+    `fields` from `captions`; for a vision encoder, `seed`.
 
     An option called `fields` gets the caption fields with their values where it takes a mapping, else their
     names.
@@ -115,6 +115,10 @@ def filled_options(recipe: Recipe, declared: Declared, given: Mapping[str, Any])
             continue
         if option.name == "taxonomy" and recipe.taxonomy is not None:
             filled["taxonomy"] = recipe.taxonomy
+        elif option.name == "vocabulary" and recipe.vocabulary is not None:
+            filled["vocabulary"] = recipe.vocabulary
+        elif option.name == "judge" and recipe.judge:
+            filled["judge"] = dict(recipe.judge)
         elif option.name == "fields" and recipe.captions:
             fields = {name: list(values) for name, values in recipe.captions.items()}
             filled["fields"] = fields if fits(fields, option.annotation) else list(fields)

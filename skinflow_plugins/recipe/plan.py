@@ -22,19 +22,34 @@ from skinflow_plugins.recipe.families import TINY, family_for
 from skinflow_plugins.recipe.load import filled_options
 from skinflow_plugins.recipe.metric_options import taxonomy_source as taxonomy_source
 from skinflow_plugins.recipe.schema import Recipe, RewardUse, Stage
+from skinflow_plugins.rewards.composition import Component, RewardGate
+from skinflow_plugins.rewards.schedule import Schedule, weight_at
 
 STAGE_VARIABLE = "SKINFLOW_STAGE"
 
 
 @dataclass(frozen=True)
 class RewardPlan:
-    """One reward as swift will know it: `key` is its registered name and its name in the logs."""
+    """One reward as swift will know it: `key` is its registered name and its name in the logs.
+
+    `gate` names the other reward by its key; `schedule` changes the weight over the steps of the stage.
+    """
 
     key: str
     reward: str
     stage: str
     weight: float
     options: Mapping[str, Any]
+    gate: RewardGate | None = None
+    schedule: Schedule | None = None
+    deadline: float | None = None
+
+    def component(self, catalogue: Catalogue) -> Component:
+        """The reward of the catalogue, bound to all of this."""
+        reward = catalogue.get("rewards", self.reward)
+        return Component(
+            self.key, reward, self.options, self.weight, self.stage, self.gate, self.schedule, self.deadline
+        )
 
 
 @dataclass(frozen=True)
@@ -139,7 +154,10 @@ def _stage(
     if stage.kind == "grpo":
         arguments |= grpo_arguments(recipe, family, given)
         arguments["reward_funcs"] = Explained([reward.key for reward in rewards])
-        arguments["reward_weights"] = Explained([reward.weight for reward in rewards])
+        moving = any(reward.schedule for reward in rewards)
+        why = "at the first step; stages[].rewards[].schedule changes them" if moving else ""
+        first = [weight_at(reward.weight, reward.schedule, 1) for reward in rewards]
+        arguments["reward_weights"] = Explained(first, why)
     rows = RowsPlan(*_counts(recipe, stage, given), share=stage.replay.share if stage.replay else 0.0)
     if rows.count is not None or stage.balance or stage.replay:
         why = "the data file is already in training order"
@@ -195,15 +213,18 @@ def _weights(
 
 
 def stage_rewards(recipe: Recipe, catalogue: Catalogue, stage: Stage) -> tuple[RewardPlan, ...]:
-    """The stage's own rewards, then those of the stage that it replays."""
+    """The stage's own rewards, then those of the stage that it replays, as they were at its end."""
     owners = [stage] + ([recipe.stage(stage.replay.stage)] if stage.replay else [])
     return tuple(
         RewardPlan(
             f"{owner.name}.{use.name}",
             use.name,
             owner.name,
-            use.weight,
+            use.weight if owner is stage or use.schedule is None else use.schedule.to,
             _options(recipe, catalogue, use),
+            RewardGate(f"{owner.name}.{use.gate.reward}", use.gate.at_least) if use.gate else None,
+            use.schedule if owner is stage else None,
+            use.deadline,
         )
         for owner in owners
         for use in owner.rewards
@@ -214,6 +235,10 @@ def _options(recipe: Recipe, catalogue: Catalogue, use: RewardUse) -> dict[str, 
     options = filled_options(recipe, catalogue.get("rewards", use.name), use.options)
     if isinstance(options.get("taxonomy"), str):
         options["taxonomy"] = taxonomy_source(catalogue, options["taxonomy"])
+    for name in ("taxonomy", "vocabulary"):
+        file = options.get(name)
+        if isinstance(file, str) and Path(file).suffix and Path(file).expanduser().is_file():
+            options[name] = str(Path(file).expanduser().absolute())  # the stage may be run from anywhere
     return options
 
 

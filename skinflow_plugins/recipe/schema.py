@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from skinflow_plugins.rewards.schedule import Schedule
+
 OTHER_KEYS = MappingProxyType({"other keys": True})
 """Marks the field that takes all keys of its block that are no fields themselves: a plug-in's options."""
 
@@ -94,11 +96,29 @@ class Teach:
 
 
 @dataclass(frozen=True)
+class RewardGate:
+    """`gate` of a reward: it counts only where another reward of the stage reaches `at_least`.
+
+    Elsewhere it has its lowest value. Where the other one has no score, this one has none either.
+    """
+
+    reward: str
+    at_least: float
+
+
+@dataclass(frozen=True)
 class RewardUse:
-    """One item of `stages[i].rewards`: a reward of the catalogue, its weight and its options."""
+    """One item of `stages[i].rewards`: a reward of the catalogue, its weight and its options.
+
+    `schedule` changes the weight over the steps of the stage; `deadline` are the seconds that a batch may
+    take, by default those that the reward declares.
+    """
 
     name: str
     weight: float = 1.0
+    gate: RewardGate | None = None
+    schedule: Schedule | None = None
+    deadline: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict, metadata=OTHER_KEYS)
 
 
@@ -221,7 +241,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole recipe. `captions` is the caption schema: each field with the values it may take."""
+    """A whole recipe. `captions` is the caption schema: each field with the values it may take.
+
+    `vocabulary` is the name or the file of the words that captions may use for these values, for all rewards
+    and metrics that read captions (by default each one's own: `dermatology`).
+    `judge` are the settings of the language model that judge-based rewards ask (see
+    `skinflow_plugins.judging.Judge`), and `alarms` the limits of what is watched during a run (see
+    `skinflow_plugins.monitoring.AlarmSettings`).
+    """
 
     name: str
     model: Model
@@ -231,11 +258,14 @@ class Recipe:
     seed: int = 0
     taxonomy: str | None = None
     captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    vocabulary: str | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
     tuning: Tuning = Tuning()
     rollouts: Rollouts = Rollouts()
     launch: Launch = Launch()
     eval: Evaluation = Evaluation()
+    judge: Mapping[str, Any] = field(default_factory=dict)
+    alarms: Mapping[str, Any] = field(default_factory=dict)
     swift: Mapping[str, Any] = field(default_factory=dict)  # arguments for every stage; a stage's own win
 
     def stage(self, name: str) -> Stage:

@@ -43,6 +43,7 @@ def main(steps: int) -> None:
     """Run the stage and print the table."""
     from skinflow_plugins.bridge import adapters, callback, register
     from skinflow_plugins.bridge.launch import launch
+    from skinflow_plugins.bridge.rewarding.desk import Desk
     from skinflow_plugins.bridge.run import prepare_run
     from skinflow_plugins.bridge.swift_yaml import arguments_of
     from skinflow_plugins.catalogue import catalogue
@@ -56,6 +57,7 @@ def main(steps: int) -> None:
         return made
 
     register.adapters.reward_class = clocked_class
+    Desk.finish = clocked("Desk.finish", Desk.finish)  # type: ignore[method-assign]
     for name in ("on_train_begin", "on_train_end"):
         method = getattr(callback.SkinflowCallback, name)
         setattr(callback.SkinflowCallback, name, clocked(name, method))

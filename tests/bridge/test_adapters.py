@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +15,16 @@ from typing import Any
 import pytest
 
 from skinflow_plugins import reward
-from skinflow_plugins.bridge import reward_log, settings
-from skinflow_plugins.bridge.adapters import mine, reward_class
+from skinflow_plugins.bridge import settings
+from skinflow_plugins.bridge.adapters import reward_class
 from skinflow_plugins.bridge.register import OPTIONS_VARIABLE, register
+from skinflow_plugins.bridge.rewarding import scorer
+from skinflow_plugins.bridge.rewarding.columns import unpack
 from skinflow_plugins.bridge.settings import StageSettings, settings_of
 from skinflow_plugins.errors import InputError
-from skinflow_plugins.recipe.plan import STAGE_VARIABLE, RewardPlan
+from skinflow_plugins.recipe.plan import STAGE_VARIABLE
 from skinflow_plugins.rewards.calling import RewardError
+from skinflow_plugins.rewards.composition import Component
 
 pytestmark = pytest.mark.usefixtures("swift")
 
@@ -26,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("swift")
 def make(function: Callable[..., Any], stage: StageSettings | None = None, **options: Any) -> Any:
     """An instance as swift makes it, of a reward that is this function."""
     declared = reward("mine", batched=True)(function)
-    return reward_class(declared, RewardPlan("second.mine", "mine", "second", 1.0, options), stage)(args=None)
+    return reward_class(Component("second.mine", declared, options, stage="second"), stage)(args=None)
 
 
 def lengths(answers: list[str], **sample: Any) -> list[float]:
@@ -90,8 +96,8 @@ def test_a_sample_is_unpacked_and_swifts_own_columns_are_no_columns() -> None:
         "images": [[], []],
         "short": ["only one"],
     }
-    rows, answers, columns = mine("second", ["x", "y"], kwargs)
-    assert (rows, answers) == ([0, 1], ["x", "y"])
+    columns, stages = unpack(["x", "y"], kwargs)
+    assert stages == ["second", "second"]
     assert columns == {
         "stage": ["second", "second"],
         "id": ["a", "b"],
@@ -101,9 +107,13 @@ def test_a_sample_is_unpacked_and_swifts_own_columns_are_no_columns() -> None:
 
 
 def test_without_a_recipe_every_row_is_judged_by_plain_columns() -> None:
-    rows, _, columns = mine("", ["x", "y"], {"diagnosis": ["acne", "lupus"], "stage": ["I", "II"]})
-    assert rows == [0, 1]
-    assert columns == {"diagnosis": ["acne", "lupus"], "stage": ["I", "II"]}
+    def note(answers: list[str], **sample: Any) -> list[float]:
+        """One."""
+        assert sample == {"diagnosis": ["acne", "lupus"], "stage": ["I", "II"]}
+        return [1.0, 1.0]
+
+    one = reward_class(Component("mine", reward("mine", batched=True)(note)), None)(args=None)
+    assert one(["x", "y"], diagnosis=["acne", "lupus"], stage=["I", "II"]) == [1.0, 1.0]
 
 
 def test_an_async_reward_is_awaited() -> None:
@@ -114,17 +124,45 @@ def test_an_async_reward_is_awaited() -> None:
         await asyncio.sleep(0)
         return 1.0 if answer else 0.0
 
-    plan = RewardPlan("s.slow", "slow", "s", 1.0, {})
-    one = reward_class(reward("slow")(slow), plan, None)(args=None)
+    one = reward_class(Component("s.slow", reward("slow")(slow), stage="s"), None)(args=None)
     assert isinstance(one, AsyncORM)
     assert asyncio.run(one(["x", ""], id=["a", "b"], stage=["s", "s"])) == [1.0, 0.0]
+
+
+def test_an_interruption_ends_what_is_asked() -> None:
+    started, cancelled = threading.Event(), threading.Event()
+
+    async def endless(answer: str, **sample: Any) -> float:
+        """Waits."""
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return 0.0
+
+    def plain(answer: str, **sample: Any) -> Any:
+        """Waits too."""
+        return endless(answer)
+
+    def interrupt() -> None:
+        started.wait(30)
+        time.sleep(0.3)  # until the main thread waits for the scores
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    one = reward_class(Component("plain", reward("plain")(plain)), None)(args=None)
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        one(["x"], id=["a"])
+    assert cancelled.wait(10)
 
 
 def test_each_key_is_a_class_of_its_own() -> None:
     """swift names its log columns by class."""
     declared = reward("mine", batched=True)(lengths)
-    plans = [RewardPlan(f"{stage}.mine", "mine", stage, 1.0, {}) for stage in ("first", "second")]
-    classes = [reward_class(declared, plan, None) for plan in plans]
+    components = [Component(f"{stage}.mine", declared, stage=stage) for stage in ("first", "second")]
+    classes = [reward_class(component, None) for component in components]
     assert [found.__name__ for found in classes] == ["first.mine", "second.mine"]
 
 
@@ -144,12 +182,12 @@ def registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     monkeypatch.delenv(STAGE_VARIABLE, raising=False)
     monkeypatch.delenv(OPTIONS_VARIABLE, raising=False)
     before = dict(orms)
-    for name in [name for name, value in orms.items() if hasattr(value, "skinflow_plan")]:
+    for name in [name for name, value in orms.items() if hasattr(value, "skinflow_component")]:
         del orms[name]
     yield orms
     orms.clear()
     orms.update(before)
-    reward_log.forget()
+    scorer.forget()
 
 
 def test_registering_again_changes_nothing(registries: dict[str, Any]) -> None:
@@ -171,7 +209,7 @@ def test_swifts_own_rewards_keep_their_names_and_meaning(registries: dict[str, A
     assert all(registries[name] is value for name, value in before.items())
     ours = registries["skinflow_format"]
     assert ours.__name__ == "skinflow_format"
-    assert ours.skinflow_plan.reward == "format"
+    assert ours.skinflow_component.reward.name == "format"
 
 
 def test_options_without_a_recipe(registries: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +272,7 @@ def test_under_a_recipe_the_rewards_are_the_stages(
     assert "ranked_diagnosis" not in registries
     args = SimpleNamespace(output_dir=str(tmp_path / "stages" / "2-caption"))
     one, other = (registries[key](args=args) for key in ("caption.caption_fields", "caption.format"))
-    assert one.log is other.log
+    assert one.scorer is other.scorer
 
 
 def test_settings_of_another_run_are_refused(

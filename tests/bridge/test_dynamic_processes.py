@@ -113,8 +113,6 @@ def test_two_processes_are_one(
             )
             assert found[0]["kl"] < 1e-6 < found[1]["kl"]
             assert min(row["reward_std"] for row in found) > 0
-            parts = [(folder / f"rewards.rank{rank}.jsonl").read_text() for rank in (0, 1)]
-            assert [len(part.splitlines()) for part in parts] == [12, 12]
             assert (folder / "rewards.jsonl").read_text() == (run.folder / "rewards.jsonl").read_text()
         (file,) = run.checkpoint(3).glob("*model.safetensors")
         ours, theirs = load_file(file), load_file(folder / "final" / file.name)

@@ -75,7 +75,8 @@ def test_a_killed_run_ends_like_an_undisturbed_one(
         ours, theirs = root / "stages" / stage, finished.root / "stages" / stage
         assert names(ours) == names(theirs)
         if stage != "1-warmup":
-            assert (ours / "rewards.jsonl").read_bytes() == (theirs / "rewards.jsonl").read_bytes()
+            for name in ("rewards.jsonl", "reward_steps.jsonl"):
+                assert (ours / name).read_bytes() == (theirs / name).read_bytes()
         for name in ("final", *(path.name for path in theirs.glob("checkpoint-*"))):
             weights, expected = (load_file(folder / name / "model.safetensors") for folder in (ours, theirs))
             assert all(weights[key].equal(value) for key, value in expected.items())

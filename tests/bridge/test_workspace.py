@@ -164,3 +164,20 @@ def test_wrong_input_never_takes_a_trained_stage_away(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="again"):
         fail_in(root, "records", "again")
     assert (root / "run.json").is_file()
+
+
+def test_what_trains_nothing_may_change(tmp_path: Path) -> None:
+    """Alarms, and where the judge lives: a run that they stopped goes on in its folder."""
+    root = tmp_path / "run"
+    judge = {"model": "m", "runs": 1, "endpoint": "http://127.0.0.1:1/v1", "deadline": 60}
+    with open_workspace(root, {**RECIPE, "alarms": {"stop_on": ["length"]}, "judge": judge}):
+        pass
+    moved = {**RECIPE, "judge": {**judge, "endpoint": "http://127.0.0.1:2/v1", "deadline": 5}}
+    with open_workspace(root, moved):
+        pass
+    assert json.loads((root / "run.json").read_text())["recipe"] == moved  # what is in force now
+    with (
+        pytest.raises(InputError, match=r"differs in judge\.model"),
+        open_workspace(root, {**moved, "judge": {**judge, "model": "other"}}),
+    ):
+        pass

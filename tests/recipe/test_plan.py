@@ -161,10 +161,11 @@ def test_a_lora_stage_hands_its_adapter_over_and_is_the_reference() -> None:
 
 def test_a_replaying_stage_has_both_stages_rewards() -> None:
     stage = planned("quickstart").stages[2]
-    keys = ["diagnosis.ranked_diagnosis", "diagnosis.format", "caption.caption_fields", "caption.format"]
+    own = ["ranked_diagnosis", "hierarchy_credit", "safety", "format"]
+    keys = [*(f"diagnosis.{name}" for name in own), "caption.caption_fields", "caption.format"]
     assert values(stage)["reward_funcs"] == [reward.key for reward in stage.rewards] == keys
-    assert values(stage)["reward_weights"] == [1.0, 0.2, 1.0, 0.2]
-    assert [reward.stage for reward in stage.rewards] == ["diagnosis"] * 2 + ["caption"] * 2
+    assert values(stage)["reward_weights"] == [1.0, 0.2, 0.2, 0.2, 1.0, 0.2]
+    assert [reward.stage for reward in stage.rewards] == ["diagnosis"] * 4 + ["caption"] * 2
     assert stage.rows.share == 0.25
 
 
