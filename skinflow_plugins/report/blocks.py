@@ -143,7 +143,30 @@ class Gallery:
     examples: Sequence[Example]
 
 
-Block = Says | Heading | Shown | Folded | Plots | Beside | Facts | Points | Code | Cards | Gallery
+@dataclass(frozen=True)
+class Told:
+    """A completion without its image: what is said of it, and each reward's name, value and reason."""
+
+    badge: str
+    title: str
+    text: str
+    answer: str
+    whole: str
+    source: str
+    rewards: Sequence[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Completions:
+    """Completions from the logs of a training, with their rewards."""
+
+    shape: ClassVar[str] = "completions"
+    completions: Sequence[Told]
+
+
+Block = (
+    Says | Heading | Shown | Folded | Plots | Beside | Facts | Points | Code | Cards | Gallery | Completions
+)
 
 
 @dataclass(frozen=True)

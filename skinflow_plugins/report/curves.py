@@ -71,8 +71,33 @@ class _Means:
         ]
 
 
-def reward_curves(lines: Lines) -> tuple[list[Curve], Curve | None, int]:
-    """The mean of every reward and of their weighted total by step; of letters by step; completions read."""
+@dataclass
+class LastStep:
+    """The lines of the last step that was read; the files of several processes come one after another."""
+
+    step: int = -1
+    lines: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def add(self, step: int, line: Mapping[str, Any]) -> None:
+        """Keep the line where it is of the last step so far."""
+        if step > self.step:
+            self.step, self.lines = step, []
+        if step == self.step:
+            self.lines.append(line)
+
+    def shown(self) -> list[Mapping[str, Any]]:
+        """The lines with the highest, the middle and the lowest total; none where no reward gave a reason."""
+        known = [line for line in self.lines if line.get("why") and finite(line.get("total")) is not None]
+        ranked = sorted(known, key=lambda line: (-line["total"], str(line.get("id")), str(line)))
+        places = dict.fromkeys((0, len(ranked) // 2, len(ranked) - 1)) if ranked else {}
+        return [ranked[place] for place in places]
+
+
+def reward_curves(lines: Lines, last: LastStep | None = None) -> tuple[list[Curve], Curve | None, int]:
+    """The mean of every reward and of their weighted total by step; of letters by step; completions read.
+
+    `last` is given every line.
+    """
     means, letters, count = _Means(), _Means(), 0
     for row in lines:
         step = finite(row.get("step"))
@@ -80,6 +105,8 @@ def reward_curves(lines: Lines) -> tuple[list[Curve], Curve | None, int]:
             lines.broken += 1
             continue
         count += 1
+        if last is not None:
+            last.add(int(step), row)
         rewards = row.get("rewards")
         for name, value in rewards.items() if isinstance(rewards, Mapping) else ():
             means.add(str(name), int(step), value)

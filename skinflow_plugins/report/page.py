@@ -49,6 +49,7 @@ def sections(document: Mapping[str, Any], run: RunStory | None, images: Path) ->
     """The sections in their order; without an evaluation only those that are about the run."""
     from skinflow_plugins.report import part_accuracy, part_answers, part_gallery, part_safety
     from skinflow_plugins.report.figures import read_figures
+    from skinflow_plugins.report.part_rewards import rewards
     from skinflow_plugins.report.part_run import training
     from skinflow_plugins.report.part_skin_tone import skin_tone
     from skinflow_plugins.report.part_summary import depth, summary
@@ -56,9 +57,10 @@ def sections(document: Mapping[str, Any], run: RunStory | None, images: Path) ->
     figures = read_figures(document)
     k = depth(document, figures)
     first = summary(document, figures, run)
+    watched = rewards(run) if run is not None else []
     last = [part_answers.versions(document, run), use(document)]
     if not document:
-        return [first, training(run, figures), *last]
+        return [first, training(run, figures), *watched, *last]
     return [
         first,
         part_accuracy.top_k(figures),
@@ -70,6 +72,7 @@ def sections(document: Mapping[str, Any], run: RunStory | None, images: Path) ->
         part_accuracy.all_figures(document, figures),
         part_accuracy.labels(document, k),
         training(run, figures),
+        *watched,
         part_gallery.gallery(document, images),
         part_answers.unmatched(document),
         part_answers.accounting(document),

@@ -55,8 +55,16 @@ def _facts(run: RunStory) -> list[tuple[str, str]]:
         ("Folder", run.folder),
         ("Training time", wording.duration(sum(seconds)) if seconds else "not recorded"),
         ("State", _state(run)),
+        *_alarms(run),
         ("SHA-256 of the recipe", run.digest or "not recorded"),
     ]
+
+
+def _alarms(run: RunStory) -> list[tuple[str, str]]:
+    """How many alarms each watched stage has raised; nothing where no stage was watched."""
+    watched = [stage for stage in run.stages if stage.watched]
+    raised = [f"{stage.name}: {len(stage.watched.alarms)}" for stage in watched if stage.watched.alarms]
+    return [("Alarms", ", ".join(raised) or "none")] if watched else []
 
 
 def _state(run: RunStory) -> str:

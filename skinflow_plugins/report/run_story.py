@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from skinflow_plugins.errors import InputError, Problem
-from skinflow_plugins.report.curves import Curve, Lines, evaluation_curves, logged_curves, reward_curves
+from skinflow_plugins.report.curves import (
+    Curve,
+    LastStep,
+    Lines,
+    evaluation_curves,
+    logged_curves,
+    reward_curves,
+)
+from skinflow_plugins.report.reward_story import RewardStory, read_rewards
 from skinflow_plugins.report.wording import and_so, count, finite
 
 CURVES = ("loss", "kl", "token_acc")
@@ -49,6 +57,7 @@ class StageStory:
     length_unit: str = "tokens"
     logged: tuple[Curve, ...] = ()
     evaluations: tuple[Curve, ...] = ()
+    watched: RewardStory = field(default_factory=RewardStory)
     missing: tuple[str, ...] = ()
 
     @property
@@ -134,7 +143,8 @@ def _stage(
     missing: list[str] = []
     if not folder.is_dir():
         missing.append("the stage was not begun: it has no folder")
-    rewards, letters, completions = _rewards(folder, bool(asked), missing)
+    last = LastStep()
+    rewards, letters, completions = _rewards(folder, bool(asked), last, missing)
     logged = _logged(folder, missing)
     length, unit = _length(logged), "tokens"
     if length is None and letters is not None:
@@ -155,11 +165,14 @@ def _stage(
         unit,
         tuple(logged[key] for key in CURVES if key in logged),
         _evaluations(folder, missing),
+        read_rewards(folder, last.shown(), lambda lines: _say_broken(lines, missing)),
         tuple(missing),
     )
 
 
-def _rewards(folder: Path, asked: bool, missing: list[str]) -> tuple[list[Curve], Curve | None, int]:
+def _rewards(
+    folder: Path, asked: bool, last: LastStep, missing: list[str]
+) -> tuple[list[Curve], Curve | None, int]:
     paths = [folder / "rewards.jsonl"]
     if not paths[0].is_file():
         paths = sorted(folder.glob("rewards.rank*.jsonl"))
@@ -170,7 +183,7 @@ def _rewards(folder: Path, asked: bool, missing: list[str]) -> tuple[list[Curve]
             missing.append("there is no log of rewards")
         return [], None, 0
     lines = Lines(paths)
-    found = reward_curves(lines)
+    found = reward_curves(lines, last)
     _say_broken(lines, missing)
     return found
 

@@ -66,10 +66,16 @@ def write_report(
     run: RunStory | None = None,
     images: Path | None = None,
 ) -> list[Path]:
-    """Write the files of a report and return their paths; JSON only where there is an evaluation."""
+    """Write the files of a report and return their paths; JSON only where there is an evaluation.
+
+    With a run, the JSON holds as `training` what the page tells of its rewards.
+    """
     from skinflow_plugins.report.model_card import model_card
     from skinflow_plugins.report.page import write_page
+    from skinflow_plugins.report.run_facts import training_facts
 
+    if document and run is not None and (facts := training_facts(run)):
+        document = {**document, "training": facts}
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     path = folder / "report.json"

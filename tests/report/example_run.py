@@ -9,11 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from skinflow_plugins.monitoring import Monitor
+
 HOSTILE = ("</script><script>alert(1)</script>", "\u202enwod\x00", "lone \ud800 surrogate", "plain")
 
 
-def write_run(root: Path, *, killed: bool = False) -> Path:
-    """A run folder with three stages; a killed one ends in half a line within its last stage."""
+def write_run(root: Path, *, killed: bool = False, watched: bool = True) -> Path:
+    """A run folder with three stages; a killed one ends in half a line within its last stage.
+
+    One that was not `watched` is of a version that wrote no steps, no alarms and no reasons.
+    """
     rng = np.random.default_rng(3)
     stages: list[dict[str, Any]] = [
         {"name": "warmup", "kind": "sft", "teach": {"caption": {}}},
@@ -56,9 +61,10 @@ def write_run(root: Path, *, killed: bool = False) -> Path:
         _log(folder / "logging.jsonl", rng, stage["kind"], steps)
         last = number == len(stages)
         if stage["kind"] == "grpo":
-            _rewards(
-                folder / ("rewards.rank0.jsonl" if killed and last else "rewards.jsonl"), rng, stage, steps
-            )
+            name = "rewards.rank0.jsonl" if killed and last else "rewards.jsonl"
+            _rewards(folder / name, rng, stage, steps)
+            if watched:
+                _watch(folder / name, stage, steps)
         if last:
             lines = [
                 {
@@ -138,6 +144,46 @@ def _rewards(path: Path, rng: np.random.Generator, stage: Mapping[str, Any], ste
                 }
             )
     _lines(path, lines)
+
+
+def _watch(path: Path, stage: Mapping[str, Any], steps: int) -> None:
+    """Give the lines of a stage reasons, groups, marks and a gate, and watch them as a stage does."""
+    rng = np.random.default_rng(7)
+    by_step: dict[int, list[dict[str, Any]]] = {}
+    main, form = (f"{stage['name']}.{name}" for reward in stage["rewards"] for name in reward)
+    for row, text in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        line = json.loads(text)
+        learnt = line["step"] / steps
+        line |= {"group": row % 8 // 4, "id": f"train-{line['step']}-{row % 8 // 4}", "generation": row % 4}
+        line["tokens"] = int(60 * (1 + learnt) * rng.uniform(0.8, 1.2) + 80 * learnt * line["rewards"][main])
+        if 0.3 < learnt < 0.4:
+            line["rewards"] = {main: 1.0, form: 1.0}
+        line["why"] = {
+            main: f"psoriasis at rank 2; {HOSTILE[row % len(HOSTILE)]}",
+            form: "as asked for" if line["rewards"][form] else "words before the first item",
+        }
+        line["marks"] = {main: {"generic": float(rng.random() < 0.6 * learnt), "listed": 2.0}}
+        if rng.random() < 0.05:
+            line["missing"] = {main: "the judge did not answer within 20 s"}
+            line["failed"] = [main]
+        elif rng.random() < 0.5 - learnt:
+            line["gated"] = {main: line["rewards"][main]}
+            line["rewards"][main] = 0.0
+        line["total"] = round(line["rewards"][main] + (0.5 - 0.3 * learnt) * line["rewards"][form], 6)
+        by_step.setdefault(line["step"], []).append(line)
+    monitor, reports, alarms, bills = Monitor(), [], [], []
+    for step, lines in by_step.items():
+        report, raised = monitor.add(lines, (), {main: 1.0, form: round(0.5 - 0.3 * step / steps, 6)})
+        reports.append(report)
+        alarms += [each.as_dict() for each in raised]
+        bill = {"calls": 8 - step % 3, "hits": step % 3, "retries": int(step % 9 == 0), "cost": 0.0016}
+        tokens = {"prompt_tokens": 4_000, "completion_tokens": 400}
+        failures = {"timeout": 1} if step % 9 == 0 else {}
+        bills.append({"step": step, **bill, **tokens, "currency": "USD", "failures": failures})
+    _lines(path, [line for lines in by_step.values() for line in lines])
+    _lines(path.parent / "reward_steps.jsonl", reports)
+    _lines(path.parent / "alarms.jsonl", alarms)
+    _lines(path.parent / "judge_usage.jsonl", bills)
 
 
 def _log(path: Path, rng: np.random.Generator, kind: str, steps: int) -> None:

@@ -34,6 +34,8 @@ SECTIONS = (
     ),
     *("run", "gallery", "answers", "input", "baselines", "versions", "use"),
 )
+WATCHED = ("rewards-2", "rewards-3")
+WITH_RUN = (*SECTIONS[: SECTIONS.index("gallery")], *WATCHED, *SECTIONS[SECTIONS.index("gallery") :])
 VOID = {"meta", "link", "img", "br", "input"}
 
 
@@ -104,14 +106,14 @@ def outline(whole: str) -> Outline:
 
 
 def test_every_section_is_there_in_its_order(outline: Outline) -> None:
-    assert tuple(outline.sections) == SECTIONS
+    assert tuple(outline.sections) == WITH_RUN
     assert all(len(text.split()) > 8 for text in outline.sections.values())
 
 
 def test_ids_are_unique_and_links_have_their_target(outline: Outline) -> None:
     assert [name for name, n in Counter(outline.ids).items() if n > 1] == []
     links = [value for tag, name, value in outline.attributes if (tag, name) == ("a", "href")]
-    assert len(links) == len(SECTIONS) + 1
+    assert len(links) == len(WITH_RUN) + 1
     inside = [value for _, name, value in outline.attributes if name == "href" and value.startswith("#")]
     inside += [
         f"#{found}" for _, _, value in outline.attributes for found in re.findall(r"url\(#([^)]+)\)", value)
@@ -269,7 +271,7 @@ def test_each_missing_part_has_its_sentence() -> None:
 
 def test_a_run_without_an_evaluation(run: RunStory) -> None:
     sections = Outline(page(None, run=run)).sections
-    assert tuple(sections) == ("summary", "run", "versions", "use")
+    assert tuple(sections) == ("summary", "run", *WATCHED, "versions", "use")
     assert "holds no evaluation" in sections["summary"]
     assert "Stage 3: diagnosis" in sections["run"]
 

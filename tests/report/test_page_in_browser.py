@@ -24,7 +24,7 @@ ARGUMENTS = (
     *("--disable-sync", "--no-first-run"),
 )
 COMBINATIONS = [(width, scheme) for width in (400, 1400) for scheme in ("light", "dark")]
-SECTIONS = 16
+SECTIONS = 18
 # Every element with text of its own, and what it stands on: colours as they are painted.
 CONTRASTS = """() => {
   const parse = text => text.match(/[\\d.]+/g).map(Number);
