@@ -54,19 +54,22 @@ def read_predictions(
     labels: Path | None = None,
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
+    repeated: bool = False,
 ) -> PredictionFile:
     """The predictions of a file of ours, ms-swift, VLMEvalKit or evalscope, or of a table with our names.
 
     `labels` is a file with the diagnosis, skin tone and group of each id, or of each image's name. `columns`
     (our name -> the file's, such as `{"diagnosis": "dx"}`) goes before what is recognised, in either file; a
-    label so named that only the label file has is not read from the predictions.
+    label so named that only the label file has is not read from the predictions. `repeated`: an id may stand
+    on several lines, as completions of one prompt do.
 
     A sample has "diagnosis", "skin_tone", "group", "confidence", "image" and "rewards" where they are known,
     and the file's other columns. A row with an empty answer or without a label is kept. A relative image
     stays as it is written. Raises `InputError` with all that is wrong.
     """
     with _without_collection():
-        return _read(Path(path), Path(labels) if labels is not None else None, format, dict(columns or {}))
+        files = Path(path), Path(labels) if labels is not None else None
+        return _read(*files, format, dict(columns or {}), repeated=repeated)
 
 
 @contextlib.contextmanager
@@ -81,7 +84,9 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _read(path: Path, labels: Path | None, format: str | None, columns: dict[str, str]) -> PredictionFile:
+def _read(
+    path: Path, labels: Path | None, format: str | None, columns: dict[str, str], *, repeated: bool
+) -> PredictionFile:
     wanted = named_format(format) if format is not None else None
     _check_choices(columns)
     data = read_bytes(path)
@@ -94,7 +99,7 @@ def _read(path: Path, labels: Path | None, format: str | None, columns: dict[str
     elsewhere = frozenset(columns).difference(here).intersection(LABELLED)
     names = frozenset(table.names) - frozenset(here.values()) | frozenset(here)
     form, how = recognise(table, names, wanted)
-    checked = check_rows(table, form, here, elsewhere)
+    checked = check_rows(table, form, here, elsewhere, repeated=repeated)
     if form.name in ("jsonl", "csv"):
         known = [name for name in KNOWN if name not in here]
         checked.problems = slips(table, known, here.values()) + checked.problems

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from skinflow_plugins.data.prediction_formats.files import Table
-from skinflow_plugins.data.prediction_formats.labels import few, repeated
+from skinflow_plugins.data.prediction_formats.labels import few
+from skinflow_plugins.data.prediction_formats.labels import repeated as twice_there
 from skinflow_plugins.data.prediction_formats.row import ABSENT, Format, Row
 from skinflow_plugins.data.prediction_formats.values import FIELDS, answer, identifier, text
 from skinflow_plugins.errors import Problem
@@ -40,10 +41,18 @@ class Checked:
     notes: list[str] = field(default_factory=list)
 
 
-def check_rows(table: Table, form: Format, columns: Mapping[str, str], unread: frozenset[str]) -> Checked:
+def check_rows(
+    table: Table,
+    form: Format,
+    columns: Mapping[str, str],
+    unread: frozenset[str],
+    *,
+    repeated: bool = False,
+) -> Checked:
     """The table's rows, read as `form`; `columns` says where else a value stands (our name -> the file's).
 
-    Labels of the names in `unread` are not taken from this file.
+    Labels of the names in `unread` are not taken from this file. An id stands once, unless they may be
+    `repeated`.
     """
     checked = Checked()
     rows = [(line, _overlaid(form.read(row), row, columns, unread)) for line, row in table.rows]
@@ -55,9 +64,9 @@ def check_rows(table: Table, form: Format, columns: Mapping[str, str], unread: f
     for place, (line, row) in enumerate(rows):
         before = len(checked.problems)
         id = _value(identifier, row.id, form.id_key or "id", where, line, checked)
-        if id is not None and first.setdefault(id, place) != place:
+        if id is not None and first.setdefault(id, place) != place and not repeated:
             earlier, written = table.rows[first[id]]
-            twice.append(repeated(id, earlier, line, where, same=written == table.rows[place][1]))
+            twice.append(twice_there(id, earlier, line, where, same=written == table.rows[place][1]))
         if row.left_out:
             checked.left_out[row.left_out].append(line)
             continue
