@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skinflow_plugins.cli import data_caption
 from skinflow_plugins.cli.parser import add_verb
 from skinflow_plugins.cli.recipe_arguments import add_recipe, read
 
@@ -24,13 +25,14 @@ UNKNOWN = "(not known)"
 
 
 def add(verbs: Verbs) -> None:
-    """Add `data check` to the verbs."""
-    data = add_verb(verbs, "data", "look after a recipe's data", None)
+    """Add `data` to the verbs, with `check` and `caption` below it."""
+    data = add_verb(verbs, "data", "check a recipe's data, or caption images for Stage I", None)
     inner = data.add_subparsers(dest="inner", metavar="VERB", required=True)
     parser = add_verb(
         inner, "check", "read all data of a recipe, decode every image, and count", do, DESCRIPTION
     )
     add_recipe(parser)
+    data_caption.add(inner)
 
 
 def do(arguments: argparse.Namespace) -> int:

@@ -132,7 +132,7 @@ def _read(
                     message = f"not JSON: {error.msg} at column {error.colno}; expected one object per line"
                     problems.append(Problem(message, where, line, hint=hint))
                     continue
-                faults = _faults(row, folder)
+                faults = row_faults(row, folder)
                 problems += [Problem(message, where, line, path, hint) for path, message, hint in faults]
                 if not faults:
                     record = _record(row, split, folder, f"{file.stem}:{line}")
@@ -162,8 +162,8 @@ def _record(row: Mapping[str, Any], split: str, folder: Path, name: str) -> Reco
     )
 
 
-def _faults(row: Any, folder: Path) -> list[tuple[str, str, str]]:
-    """What is wrong with one row, as (key, message, hint)."""
+def row_faults(row: Any, folder: Path) -> list[tuple[str, str, str]]:
+    """What is wrong with one row whose images are relative to `folder`, as (key, message, hint)."""
     if not isinstance(row, dict):
         return [("", f"found {_shown(row)}; expected a JSON object", "")]
     absent = [known for known in KNOWN if known not in row]

@@ -30,7 +30,7 @@ def test_a_reward(skinflow: Callable[..., Any]) -> None:
 
 def test_required_options_are_marked(skinflow: Callable[..., Any]) -> None:
     done = skinflow("show", "format")
-    assert "  form: Literal['caption', 'ranked_list']  (required)\n" in done.out
+    assert "  form: Literal['caption', 'ranked_list', 'described']  (required)\n" in done.out
 
 
 def test_a_taxonomy_is_shown_as_its_tree(skinflow: Callable[..., Any]) -> None:
