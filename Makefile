@@ -80,7 +80,7 @@ $(STAMP) $(VLLM_STAMP): pyproject.toml
 	@touch $@
 
 demo: venv ## train, score and report a tiny model on this machine
-	@$(BIN)/skinflow demo
+	@OMP_NUM_THREADS=1 $(BIN)/skinflow demo
 
 # .venv holds no vLLM, so the first pass shows that everything else works without it. One thread in both passes:
 # the models are tiny, and threads that wait for each other on a busy machine take several times as long. vLLM
