@@ -73,17 +73,6 @@ def chosen_stages(
         if not stage.components
     ]
     if with_judge:
-        problems += [
-            Problem(
-                f"the reward {each.reward.name!r} of the stage {stage.name!r} asks a judge, and the recipe "
-                "has none",
-                path="judge",
-                hint="write `judge: {endpoint: ..., model: ...}`, or leave its rewards out with --no-judge",
-            )
-            for stage in found
-            for each in stage.components
-            if lacks_judge(each)
-        ]
         judges = [each.options["judge"] for stage in found for each in stage.components if asks_judge(each)]
         problems += _unreachable(judges) if judges else []
     if problems:
@@ -99,12 +88,6 @@ def asks_judge(component: Component) -> bool:
     return must or _calls_for_judge(component)
 
 
-def lacks_judge(component: Component) -> bool:
-    """Whether an option calls for a judge that the recipe does not have."""
-    takes = any(option.name == "judge" for option in component.reward.options)
-    return takes and not component.options.get("judge") and _calls_for_judge(component)
-
-
 def _calls_for_judge(component: Component) -> bool:
     """Whether an option says so, as `accept: judge` does."""
     return "judge" in [value for value in component.options.values() if isinstance(value, str)]
@@ -115,7 +98,7 @@ def _scored(recipe: Recipe, known: Catalogue, stage: Stage, *, with_judge: bool)
     own = [plan.component(known) for plan in stage_rewards(recipe, known, replace(stage, replay=None))]
     left_out: list[str] = []
     if not with_judge:
-        for each in [each for each in own if asks_judge(each) or lacks_judge(each)]:
+        for each in [each for each in own if asks_judge(each)]:
             left_out.append(f"{each.reward.name} is left out: it asks a judge")
             own.remove(each)
         while without := [each for each in own if each.gate and each.gate.key not in {o.key for o in own}]:

@@ -529,11 +529,9 @@ def test_a_judge_that_the_recipe_lacks_is_an_error_at_once(skinflow: Callable[..
     asking = "stages.diagnose.rewards=[{ranked_diagnosis: {weight: 1, accept: judge}}, {length: {weight: 1}}]"
     done = skinflow("score", mine, asking)
     assert (done.code, done.out) == (2, "")
-    expected = (
-        "judge: the reward 'ranked_diagnosis' of the stage 'diagnose' asks a judge, and the recipe has none"
-    )
-    assert expected in done.err
-    done = skinflow("score", mine, asking, "--no-judge", "--stage", "diagnose", "--limit", "2")
+    assert "accept: judge needs a judge; write the block `judge` into the recipe" in done.err
+    judge = "judge={endpoint: 'http://127.0.0.1:9/v1', model: m}"  # nobody is there, and nobody is asked
+    done = skinflow("score", mine, asking, judge, "--no-judge", "--stage", "diagnose", "--limit", "2")
     assert done.code == 0
     assert "ranked_diagnosis is left out: it asks a judge" in done.out
 

@@ -39,9 +39,10 @@ def test_the_example_that_is_shown_is_the_one_that_is_tested(readme: Path) -> No
 
 @pytest.mark.usefixtures("third_party")
 def test_it_is_listed_and_shown(skinflow: Callable[..., Any]) -> None:
-    assert (
-        "hedging           skinflow-hedging  -1 when the answer names more than `most` diagnoses."
-        in skinflow("list", "rewards").out
+    assert re.search(
+        r"^hedging +skinflow-hedging +-1 when the answer names more than `most` diagnoses\.",
+        skinflow("list", "rewards").out,
+        re.MULTILINE,
     )
     taxonomies = skinflow("list", "taxonomies").out
     assert re.search(r"^nails +skinflow-hedging +4 labels in 6 concepts", taxonomies, re.MULTILINE)

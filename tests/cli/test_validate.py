@@ -14,7 +14,8 @@ def test_a_right_recipe_is_one_line(skinflow: Callable[..., Any]) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out == (
         "ok: quickstart: stages warmup (sft), caption (grpo), diagnosis (grpo); "
-        "base tiny:qwen2_5_vl (qwen2_5_vl); rewards caption_fields, format, ranked_diagnosis; "
+        "base tiny:qwen2_5_vl (qwen2_5_vl); rewards caption_fields, format, ranked_diagnosis, "
+        "hierarchy_credit, safety; "
         "rows of synthetic: 3000 train, 300 validation, 400 test\n"
     )
 
