@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from skinflow_plugins.declare import Score, reward
 from skinflow_plugins.diagnosis.caption_claims import read_claims
@@ -28,6 +28,7 @@ def caption_fields(
     fields: Mapping[str, Sequence[str]],
     weights: Mapping[str, float] | None = None,
     vocabulary: str = "dermatology",
+    measure: Literal["f1", "jaccard"] = "f1",
     **sample: Any,
 ) -> Score:
     """Mean over the reference's fields of the F1 between the values claimed and the right values; 0 to 1.
@@ -35,6 +36,10 @@ def caption_fields(
     `fields` is the caption schema: only its values count. `vocabulary`, a built-in name or the path of a YAML
     file (see `load_vocabulary`), has other words for them, their opposites, and narrower words. `weights` are
     the weights of the fields in the mean (1 where not given).
+
+    With `measure: jaccard` each field counts by the Jaccard index F1 / (2 - F1). Whoever does not know which
+    of n values is right then earns 1/n in the mean, however many are named; by F1 naming all but one earns
+    2 (n - 1) / n^2, more than one honest guess. The metric `caption_field_f1` goes by F1 in any case.
 
     Read are `field: value, value; field: value`, one field a line, JSON, and sentences, in which words of
     the vocabulary count and nothing else. Every claim counts: n values with one right give 2/(n+1), and all
@@ -54,19 +59,26 @@ def caption_fields(
     claims = read_claims(answer, words)
     scores = compare(claims, right, words)
     weight = _weights(scores, fields, weights)
-    value = sum(weight[name] * score.value for name, score in scores.items()) / sum(weight.values())
+    if measure not in ("f1", "jaccard"):
+        raise ValueError(f"option measure must be 'f1' or 'jaccard', found {measure!r}")
+    values = {name: _measured(score.value, measure) for name, score in scores.items()}
+    value = sum(weight[name] * value for name, value in values.items()) / sum(weight.values())
     marks = {
         "claimed": sum(map(len, claims.named.values())) / len(words.fields),
         "contradicted": float(any(score.contradicted for score in scores.values())),
     }
-    return Score(min(value, 1.0), claims.named, claims.why_none or _why(scores, weight), marks)
+    return Score(min(value, 1.0), claims.named, claims.why_none or _why(scores, values, weight), marks)
 
 
-def _why(scores: Mapping[str, FieldScore], weight: Mapping[str, float]) -> str:
+def _measured(f1: float, measure: str) -> float:
+    return f1 / (2 - f1) if measure == "jaccard" else f1
+
+
+def _why(scores: Mapping[str, FieldScore], values: Mapping[str, float], weight: Mapping[str, float]) -> str:
     parts = []
     for name, score in scores.items():
         heavy = "" if weight[name] == 1 else f" (weight {weight[name]:g})"
-        parts.append(f"{name} {score.value:.2f}{heavy}: {score.words()}")
+        parts.append(f"{name} {values[name]:.2f}{heavy}: {score.words()}")
     return "; ".join(parts)
 
 

@@ -51,7 +51,8 @@ def safety(
     -`abstention`.
 
     It is a penalty and no measure of truth: a harmless answer to a harmless disease earns 0 though it is
-    wrong. Use it beside `ranked_diagnosis`.
+    wrong, and a list that always holds one malignancy and one emergency misses none; it pays with two of its
+    places. Use it beside `ranked_diagnosis`, which those places are worth something to.
 
         safety("nevus; melanoma", taxonomy="demo", diagnosis="melanoma")    # -0.5: an under-call
     """

@@ -197,3 +197,23 @@ def test_two_values_of_a_field_are_not_all_there_is_to_say() -> None:
 def test_what_is_no_caption_earns_nothing_and_says_why(answer: str, why: str) -> None:
     found = caption_fields(answer, fields=FIELDS, **SAMPLE)
     assert (found.value, found.why) == (0, why)
+
+
+@pytest.mark.parametrize("count", [3, 4, 7])
+def test_by_jaccard_naming_more_than_one_value_does_not_pay(count: int) -> None:
+    """Of n equally likely values: the mean over which of them is right, when the first k are named."""
+    values = ["red", "pink", "brown", "black", "blue", "purple", "white"][:count]
+
+    def mean(named: int, measure: str) -> float:
+        answer = f"colour: {', '.join(values[:named])}"
+        scores = [
+            caption_fields(answer, fields={"colour": values}, measure=measure, caption={"colour": [right]})
+            for right in values
+        ]
+        return sum(score.value for score in scores) / count
+
+    assert [mean(k, "jaccard") for k in range(1, count)] == pytest.approx([1 / count] * (count - 1))
+    assert mean(count, "jaccard") == 0
+    assert mean(count - 1, "f1") > mean(1, "f1")  # which is why there is a choice
+    with pytest.raises(ValueError, match="option measure must be 'f1' or 'jaccard', found 'dice'"):
+        mean(1, "dice")
