@@ -30,10 +30,13 @@ def completions_text(scores: Scores) -> str:
 
 
 def _groups(scores: Scores) -> Iterator[str]:
-    """How much the answers to one record differ: without a difference there is no gradient."""
-    groups: dict[int, list[int]] = {}
+    """How much the answers to one record differ: without a difference there is no gradient.
+
+    A run's log says at which step it asked about a record; asked again later, that is another group.
+    """
+    groups: dict[tuple[int, str], list[int]] = {}
     for n, row in enumerate(scores.rows):
-        groups.setdefault(row.number, []).append(n)
+        groups.setdefault((row.number, str(row.sample.get("step"))), []).append(n)
     several = [rows for rows in groups.values() if len(rows) > 1]
     if not several:
         yield "every record is answered once, so nothing can be said of spread within a group"

@@ -253,6 +253,19 @@ def completions(tmp_path: Path) -> Path:
     return written(tmp_path / "completions.jsonl", rows)
 
 
+def test_a_record_that_a_run_asked_about_twice_is_two_groups(
+    skinflow: Callable[..., Any], mine: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {"id": "r0", "step": step, "answer": answer}
+        for step, answer in ((1, "melanoma"), (1, "melanoma"), (7, "psoriasis"), (7, "psoriasis"))
+    ]
+    file = written(tmp_path / "rewards.jsonl", rows)
+    done = skinflow("score", mine, "--completions", file, "--stage", "diagnose")
+    assert done.code == 0
+    assert "2 of 2 groups (100%) would give no gradient" in done.out
+
+
 def test_completions_of_a_file(skinflow: Callable[..., Any], mine: Path, completions: Path) -> None:
     done = skinflow("score", mine, "--completions", completions, "--stage", "diagnose")
     assert (done.code, done.err) == (0, "")
