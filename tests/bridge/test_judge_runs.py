@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from skinflow_plugins.bridge.rewarding.desk import Desk
 from skinflow_plugins.bridge.run import run
 from skinflow_plugins.errors import WorkFailed
 
@@ -107,6 +108,19 @@ def last_step(path: Path) -> int:
     return max((json.loads(text)["step"] for text in whole), default=0)
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of a sixth of a second at least: a fast machine would be done before a breaker tries again."""
+    finish = Desk.finish
+
+    def slowly(self: Desk, *arguments: Any) -> Any:
+        time.sleep(0.15)
+        return finish(self, *arguments)
+
+    monkeypatch.setattr(Desk, "finish", slowly)
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_a_judge_that_dies_and_comes_back(recipe: Any, server: Server, tmp_path: Path) -> None:
     root = tmp_path / "run"
     part = root / "stages" / "3-diagnosis" / "rewards.rank0.jsonl"
