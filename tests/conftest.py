@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,7 +24,9 @@ settings.load_profile("skinflow")
 def answers_of_judges(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """No test reads or writes the user's file of kept answers, nor that of another test."""
+    """No test reads the user's key or file of kept answers, nor writes the file of another test."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.delenv(name, raising=False)
     folder = tmp_path_factory.getbasetemp() / "judges" / str(next(_numbers))
     monkeypatch.setenv("SKINFLOW_CACHE", str(folder))
     yield
@@ -29,6 +35,54 @@ def answers_of_judges(
 
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def chat_server() -> Iterator[Callable[[Callable[[dict[str, Any]], Any]], str]]:
+    """Starts an OpenAI-compatible server on this machine for a function, and gives its address.
+
+    `say(request)` gets the body, and the header with the key under "authorization"; it gives back the text
+    of the reply, or a status and a text.
+    """
+    running: list[ThreadingHTTPServer] = []
+
+    def start(say: Callable[[dict[str, Any]], Any]) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                said = say(request | {"authorization": self.headers.get("Authorization")})
+                status, text = said if isinstance(said, tuple) else (200, said)
+                message = {"role": "assistant", "content": text}
+                completion = {
+                    "id": "c",
+                    "object": "chat.completion",
+                    "created": 1,
+                    "model": request["model"],
+                    "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                    "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
+                }
+                body = json.dumps(completion).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        running.append(server)
+        return f"http://127.0.0.1:{server.server_port}/v1"
+
+    yield start
+    for server in running:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(scope="session", autouse=True)

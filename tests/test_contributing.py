@@ -6,9 +6,7 @@ import importlib
 import json
 import re
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,40 +36,15 @@ def guide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def judge(tmp_path_factory: pytest.TempPathFactory, chat_server: Callable[..., str]) -> dict[str, Any]:
     """A judge who goes by the word `please` within the text that it is shown."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def say(request: dict[str, Any]) -> str:
+        shown = request["messages"][0]["content"].partition("instruction.")[2]
+        return json.dumps({"courteous": "please" in shown.lower()})
 
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            said = request["messages"][0]["content"].partition("instruction.")[2]
-            reply = json.dumps({"courteous": "please" in said.lower()})
-            message = {"role": "assistant", "content": reply}
-            choice = {"index": 0, "finish_reason": "stop", "message": message}
-            body = json.dumps(
-                {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-            ).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     cache = tmp_path_factory.mktemp("cache") / "judge.sqlite3"
-    yield {
-        "endpoint": f"http://127.0.0.1:{server.server_port}/v1",
-        "model": "m",
-        "runs": 2,
-        "cache": str(cache),
-    }
-    server.shutdown()
+    return {"endpoint": chat_server(say), "model": "m", "runs": 2, "cache": str(cache)}
 
 
 def test_it_shows_every_form(guide: ModuleType) -> None:

@@ -42,7 +42,6 @@ under `ambiguous`. A name may stand twice only for a group and for something ins
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,10 +54,10 @@ from skinflow_plugins.diagnosis.concept import KINDS, RISKS, Concept
 from skinflow_plugins.diagnosis.folding import fold
 from skinflow_plugins.diagnosis.laws import broken_laws
 from skinflow_plugins.diagnosis.taxonomy import Taxonomy
-from skinflow_plugins.errors import InputError, Problem, nearest
+from skinflow_plugins.diagnosis.yaml_reader import NodeReader, composed, located
+from skinflow_plugins.errors import InputError, nearest
 
 TABLES = Path(__file__).parent / "tables"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXTS = ("name", "version", "note", "source", "licence", "reviewed")
 _TOP = (*_TEXTS, "partitions", "management", "concepts")
 _LISTS = ("aliases", "abbreviations", "ambiguous", "same_as", "subtype_of", "sources")
@@ -85,48 +84,24 @@ def load_taxonomy(name_or_path: str | Path) -> Taxonomy:
     Names that other plug-ins bring are resolved to their files by the catalogue, not here. Raises
     `InputError` with all mistakes.
     """
-    path = _builtin().get(name_or_path) if isinstance(name_or_path, str) else None
-    if path is None:
-        path = Path(name_or_path)
-        if path.suffix not in (".yaml", ".yml") and not path.is_file():
-            raise InputError(
-                Problem(
-                    f"unknown taxonomy {str(name_or_path)!r}; {nearest(str(name_or_path), _builtin())}",
-                    hint="give a built-in name, or the path of a YAML file",
-                )
-            )
-    try:
-        state = os.stat(path)
-    except OSError as error:
-        raise InputError(Problem(f"cannot read this taxonomy: {error.strerror}", where=str(path))) from error
-    return _load(path, state.st_mtime_ns, state.st_size)
+    return _load(*located(name_or_path, _builtin(), "taxonomy"))
 
 
 @functools.lru_cache(maxsize=64)
 def _load(path: Path, modified: int, size: int) -> Taxonomy:
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_LOADER)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(Problem(f"cannot read this taxonomy: {error}", where=str(path))) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        message = f"this is not YAML: {getattr(error, 'problem', None) or error}"
-        raise InputError(Problem(message, str(path), mark.line + 1 if mark else None)) from error
-    return _Reader(path).read(root)
+    return _Reader(path).read(composed(path, "taxonomy"))
 
 
 @dataclass
-class _Reader:
+class _Reader(NodeReader):
     """Collects concepts, the line of each, and problems."""
 
-    path: Path
-    problems: list[Problem] = field(default_factory=list)
     concepts: dict[str, Concept] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     open_nodes: set[int] = field(default_factory=set)
 
     def read(self, root: yaml.Node | None) -> Taxonomy:
-        top = self.mapping(root, _TOP, "the file") if root is not None else {}
+        top = self.mapping(root, "the file", _TOP) if root is not None else {}
         texts = {key: self.text(top[key], key) for key in _TEXTS if key in top}
         readable = not self.problems
         if "version" not in texts and readable:
@@ -152,7 +127,7 @@ class _Reader:
             self.problem("a YAML anchor makes this concept its own descendant", node)
             return
         entries = (
-            {"name": node} if isinstance(node, yaml.ScalarNode) else self.mapping(node, _KEYS, "a concept")
+            {"name": node} if isinstance(node, yaml.ScalarNode) else self.mapping(node, "a concept", _KEYS)
         )
         name = self.text(entries["name"], "name") if "name" in entries else ""
         if not fold(name).strip("? "):
@@ -198,7 +173,7 @@ class _Reader:
             if value not in ("true", "false"):
                 self.problem(f"`infectious` is {value!r}; expected true or false", entries["infectious"])
         if "codes" in entries:
-            codes = self.pairs(entries["codes"], "codes")
+            codes = self.mapping(entries["codes"], "`codes`")
             found["codes"] = {
                 system: self.texts(node, system)
                 if isinstance(node, yaml.SequenceNode)
@@ -207,51 +182,10 @@ class _Reader:
             }
         return found
 
-    def mapping(self, node: yaml.Node | None, known: tuple[str, ...], what: str) -> dict[str, yaml.Node]:
-        if not isinstance(node, yaml.MappingNode):
-            self.problem(f"{what} must be a mapping with {', '.join(known)}", node)
-            return {}
-        found: dict[str, yaml.Node] = {}
-        for key, value in node.value:
-            if key.value not in known:
-                hint = nearest(str(key.value), known)
-                self.problem(f"{what} has the unknown key {key.value!r}; {hint}", key)
-            elif key.value in found:
-                self.problem(f"{what} has the key {key.value!r} twice", key)
-            else:
-                found[key.value] = value
-        return found
-
-    def pairs(self, node: yaml.Node, what: str) -> dict[str, yaml.Node]:
-        """A mapping with keys of the user's own."""
-        if not isinstance(node, yaml.MappingNode):
-            self.problem(f"`{what}` must be a mapping", node)
-            return {}
-        found = {str(key.value): value for key, value in node.value}
-        if len(found) < len(node.value):
-            self.problem(f"`{what}` has a key twice", node)
-        return found
-
     def words(self, node: yaml.Node, what: str) -> dict[str, str]:
-        return {key: self.text(value, f"{what}.{key}") for key, value in self.pairs(node, what).items()}
+        return {
+            key: self.text(value, f"{what}.{key}") for key, value in self.mapping(node, f"`{what}`").items()
+        }
 
     def texts(self, node: yaml.Node, what: str) -> tuple[str, ...]:
         return tuple(self.text(each, what) for each in self.sequence(node, what))
-
-    def sequence(self, node: yaml.Node, what: str) -> list[yaml.Node]:
-        if isinstance(node, yaml.SequenceNode):
-            return list(node.value)
-        self.problem(f"`{what}` must be a list", node)
-        return []
-
-    def text(self, node: yaml.Node, what: str) -> str:
-        if isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:null":
-            return str(node.value)
-        self.problem(f"`{what}` must be a text", node)
-        return ""
-
-    def problem(self, message: str, node: yaml.Node | None) -> None:
-        self.problem_at(message, node.start_mark.line + 1 if node is not None else None)
-
-    def problem_at(self, message: str, line: int | None) -> None:
-        self.problems.append(Problem(message, str(self.path), line))

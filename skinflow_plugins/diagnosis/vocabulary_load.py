@@ -29,16 +29,15 @@ A word belongs to one value of a field. Case, hyphens, plurals and British spell
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
 from skinflow_plugins.diagnosis.vocabulary import Value, Vocabulary, VocabularyField
 from skinflow_plugins.diagnosis.vocabulary_words import phrase
-from skinflow_plugins.errors import InputError, Problem, nearest
+from skinflow_plugins.diagnosis.yaml_reader import NodeReader, composed, located
+from skinflow_plugins.errors import InputError, nearest
 
 VOCABULARIES = Path(__file__).parent / "vocabularies"
 LONGEST_PHRASE = 8  # words
@@ -47,7 +46,6 @@ _TEXTS = ("name", "version", "note", "source", "licence", "reviewed")
 _TOP = (*_TEXTS, "ignored", "fields")
 _FIELD = ("names", "values")
 _VALUE = ("synonyms", "opposites", "broader")
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def builtin_vocabularies() -> dict[str, Path]:
@@ -65,46 +63,15 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
 
     Raises `InputError` with all mistakes, each with its line.
     """
-    path = _builtin().get(name_or_path) if isinstance(name_or_path, str) else None
-    if path is not None:
-        return _load(path, 0, 0)
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml") and not path.is_file():
-        raise InputError(
-            Problem(
-                f"unknown vocabulary {str(name_or_path)!r}; {nearest(str(name_or_path), _builtin())}",
-                hint="give a built-in name, or the path of a YAML file",
-            )
-        )
-    try:
-        state = os.stat(path)
-    except OSError as error:
-        raise InputError(
-            Problem(f"cannot read this vocabulary: {error.strerror}", where=str(path))
-        ) from error
-    return _load(path, state.st_mtime_ns, state.st_size)
+    return _load(*located(name_or_path, _builtin(), "vocabulary"))
 
 
 @functools.lru_cache(maxsize=64)
 def _load(path: Path, modified: int, size: int) -> Vocabulary:
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_LOADER)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(Problem(f"cannot read this vocabulary: {error}", where=str(path))) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        message = f"this is not YAML: {getattr(error, 'problem', None) or error}"
-        raise InputError(Problem(message, str(path), mark.line + 1 if mark else None)) from error
-    return _Reader(path).read(root)
+    return _Reader(path).read(composed(path, "vocabulary"))
 
 
-@dataclass
-class _Reader:
-    """Collects fields and problems."""
-
-    path: Path
-    problems: list[Problem] = field(default_factory=list)
-
+class _Reader(NodeReader):
     def read(self, root: yaml.Node | None) -> Vocabulary:
         top = self.mapping(root, "the file", _TOP)
         texts = {key: self.text(top[key], key) for key in _TEXTS if key in top}
@@ -189,31 +156,10 @@ class _Reader:
                 if held != each.name:
                     self.problem(f"{name!r} is a name of both fields {held!r} and {each.name!r}", node)
 
-    def mapping(self, node: yaml.Node | None, what: str, known: Iterable[str] = ()) -> dict[str, yaml.Node]:
-        """Key -> node; with `known` only those keys."""
-        allowed = tuple(known)
-        if not isinstance(node, yaml.MappingNode):
-            expected = f" with {', '.join(allowed)}" if allowed else ""
-            self.problem(f"{what} must be a mapping{expected}", node)
-            return {}
-        found: dict[str, yaml.Node] = {}
-        for key, value in node.value:
-            name = str(key.value)
-            if allowed and name not in allowed:
-                self.problem(f"{what} has the unknown key {name!r}; {nearest(name, allowed)}", key)
-            elif name in found:
-                self.problem(f"{what} has the key {name!r} twice", key)
-            else:
-                found[name] = value
-        return found
-
     def texts(self, node: yaml.Node, what: str) -> list[str]:
         """The texts of a list, and of lists within it."""
-        if not isinstance(node, yaml.SequenceNode):
-            self.problem(f"`{what}` must be a list", node)
-            return []
         found: list[str] = []
-        for each in node.value:
+        for each in self.sequence(node, what):
             if isinstance(each, yaml.SequenceNode):
                 found.extend(self.texts(each, what))
                 continue
@@ -222,16 +168,6 @@ class _Reader:
                 self.problem(f"{text!r} in `{what}` must have 1 to {LONGEST_PHRASE} words", each)
             found.append(text)
         return found
-
-    def text(self, node: yaml.Node, what: str) -> str:
-        if isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:null":
-            return str(node.value)
-        self.problem(f"`{what}` must be a text", node)
-        return ""
-
-    def problem(self, message: str, node: yaml.Node | None) -> None:
-        line = node.start_mark.line + 1 if node is not None else None
-        self.problems.append(Problem(message, str(self.path), line))
 
 
 def _above(name: str, values: Mapping[str, Value]) -> set[str]:

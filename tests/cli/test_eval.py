@@ -3,9 +3,7 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,38 +108,17 @@ def test_a_taxonomy_with_mistakes(answers: Path, tmp_path: Path, capsys: pytest.
     assert "parents run in a circle" in capsys.readouterr().err
 
 
-class Examiner(BaseHTTPRequestHandler):
-    """Speaks the chat protocol: the first listed text is correct, all others are critical."""
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        count = int(re.search(r"each of the (\d+) listed", asked["messages"][-1]["content"])[1])  # type: ignore[index]
-        verdicts = [{"item": i, "verdict": "correct" if i == 1 else "critical"} for i in range(1, count + 1)]
-        message = {"role": "assistant", "content": json.dumps({"verdicts": verdicts})}
-        choice = {"index": 0, "finish_reason": "stop", "message": message}
-        body = json.dumps(
-            {"id": "x", "object": "chat.completion", "created": 0, "model": "judge", "choices": [choice],
-             "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}
-        ).encode()  # fmt: skip
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
-def judge() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Examiner)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
-    thread.join(timeout=10)
+def judge(chat_server: Callable[..., str]) -> str:
+    """A judge to whom the first item of a list is right, and every other a danger."""
+
+    def say(request: dict[str, Any]) -> str:
+        found = re.search(r"each of the (\d+) listed", request["messages"][-1]["content"])
+        assert found is not None
+        words = ["correct", *["critical"] * (int(found[1]) - 1)]
+        return json.dumps({"verdicts": [{"item": n, "verdict": word} for n, word in enumerate(words, 1)]})
+
+    return chat_server(say)
 
 
 def test_a_judge(answers: Path, tmp_path: Path, judge: str, capsys: pytest.CaptureFixture[str]) -> None:

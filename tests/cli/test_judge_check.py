@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,64 +15,32 @@ from skinflow_plugins.judging.labelled_set import load_labelled
 Skinflow = Callable[..., Any]
 
 
-class Judging(ThreadingHTTPServer):
+class Judging:
     """Replies with the verdict that `verdict(reference, text)` gives; `status` other than 200 is an error."""
 
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self) -> None:
+    def __init__(self, chat_server: Callable[..., str]) -> None:
         known = {(pair.truth, pair.item): pair.verdict for pair in load_labelled().pairs}
         self.verdict: Callable[[str, str], str] = lambda truth, item: known[truth, item]
         self.status = 200
         self.spoilt: str | None = None  # a reference whose lists get a reply that is no JSON
         self.keys: list[str | None] = []
-        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = chat_server(self.say)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Judging
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.keys.append(self.headers.get("Authorization"))
+    def say(self, request: dict[str, Any]) -> tuple[int, str]:
+        self.keys.append(request["authorization"])
         block = json.loads(request["messages"][1]["content"].split("\n")[1])
         truth = block["reference"]
         verdicts = [
-            {"item": entry["item"], "verdict": self.server.verdict(truth, entry["text"])}
+            {"item": entry["item"], "verdict": self.verdict(truth, entry["text"])}
             for entry in block["listed"]
         ]
-        text = "All correct!" if truth == self.server.spoilt else json.dumps({"verdicts": verdicts})
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
-        found = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-        body = json.dumps({**found, "usage": usage}).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        text = "All correct!" if truth == self.spoilt else json.dumps({"verdicts": verdicts})
+        return self.status, text
 
 
 @pytest.fixture
-def judge(monkeypatch: pytest.MonkeyPatch) -> Iterator[Judging]:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    server = Judging()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join(5)
+def judge(chat_server: Callable[..., str]) -> Judging:
+    return Judging(chat_server)
 
 
 def cells(out: str, start: str) -> list[str]:

@@ -7,9 +7,7 @@ import json
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -475,35 +473,14 @@ def test_a_judge_that_is_not_there_is_an_error_at_once(
 
 
 @pytest.fixture
-def answering() -> Iterator[Callable[[Callable[[int], str]], str]]:
+def answering(chat_server: Callable[..., str]) -> Callable[[Callable[[int], str]], str]:
     """Starts a judge whose n-th reply, from 1, is what a function says, and gives its address."""
-    running: list[ThreadingHTTPServer] = []
 
     def start(says: Callable[[int], str]) -> str:
         numbers = itertools.count(1)
+        return chat_server(lambda request: says(next(numbers)))
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                message = {"role": "assistant", "content": says(next(numbers))}
-                body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        running.append(server)
-        return f"http://127.0.0.1:{server.server_port}/v1"
-
-    yield start
-    for server in running:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 def test_a_judge_that_says_nothing_usable_ends_it(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,23 +28,15 @@ FIELDS = {
 PSORIASIS = {"id": "a", "diagnosis": "psoriasis", "caption": {"colour": ["red"], "surface": ["scaly"]}}
 
 
-class Doctor(ThreadingHTTPServer):
+class Doctor:
     """Names the diagnoses whose words all stand in the caption; `reply` is sent instead where it is set."""
 
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, chat_server: Callable[..., str]) -> None:
         self.asked: list[str] = []
         self.reply: str | None = None
         self.status = 200
-
-    @property
-    def judge(self) -> dict[str, Any]:
-        return {
-            "endpoint": f"http://127.0.0.1:{self.server_address[1]}/v1",
+        self.judge: dict[str, Any] = {
+            "endpoint": chat_server(self.say),
             "model": "doctor",
             "cache": "off",
             "retries": 0,
@@ -55,53 +45,20 @@ class Doctor(ThreadingHTTPServer):
             "failure_share": 1.0,
         }
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Doctor
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def say(self, request: dict[str, Any]) -> tuple[int, str]:
         block = re.search(r"<data>\n(.*)\n</data>", request["messages"][1]["content"])
         assert block is not None
         caption = json.loads(block[1])["caption"]
-        self.server.asked.append(caption)
+        self.asked.append(caption)
         named = next(
             (names for words, names in KNOWN.items() if all(w in caption.lower() for w in words)), []
         )
-        text = self.server.reply or json.dumps({"diagnoses": named})
-        body = {
-            "id": "c",
-            "object": "chat.completion",
-            "created": 1,
-            "model": "doctor",
-            "choices": [
-                {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-            ],
-            "usage": {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18},
-        }
-        data = json.dumps(body).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        return self.status, self.reply or json.dumps({"diagnoses": named})
 
 
 @pytest.fixture
-def doctor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Doctor]:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
-        monkeypatch.delenv(name, raising=False)
-    server = Doctor()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join(5)
+def doctor(chat_server: Callable[..., str]) -> Doctor:
+    return Doctor(chat_server)
 
 
 def score(doctor: Doctor, caption: str, diagnosis: str = "psoriasis", **options: Any) -> Score:

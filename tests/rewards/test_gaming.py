@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import random
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -317,46 +315,22 @@ class RuleJudge:
     record that agrees best, if one does; of a listed item it says whether it is the reference.
     """
 
-    def __init__(self, pool: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, pool: Sequence[Mapping[str, Any]], chat_server: Callable[..., str]) -> None:
         self.asked: list[str] = []
-        outer = self
+        self.pool = pool
+        self.url = chat_server(self.say)
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                text = request["messages"][-1]["content"]
-                block = json.loads(text[text.index("{") : text.rindex("}") + 1])
-                content = outer.verdicts(block) if "listed" in block else outer.recovered(block, pool)
-                message = {"role": "assistant", "content": json.dumps(content)}
-                body = json.dumps(
-                    {
-                        "id": "c", "object": "chat.completion", "created": 1, "model": "rules",
-                        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-                    }
-                ).encode()  # fmt: skip
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+    def say(self, request: dict[str, Any]) -> str:
+        text = request["messages"][-1]["content"]
+        block = json.loads(text[text.index("{") : text.rindex("}") + 1])
+        return json.dumps(self.verdicts(block) if "listed" in block else self.recovered(block))
 
     def verdicts(self, block: Mapping[str, Any]) -> dict[str, Any]:
         truth = fold(block["reference"])
         words = ["correct" if fold(each["text"]) == truth else "wrong" for each in block["listed"]]
         return {"verdicts": [{"item": n, "verdict": word} for n, word in enumerate(words, 1)]}
 
-    def recovered(self, block: Mapping[str, Any], pool: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def recovered(self, block: Mapping[str, Any]) -> dict[str, Any]:
         caption = str(block.get("caption", ""))
         self.asked.append(caption)
         read = read_caption(caption, FIELDS)
@@ -364,24 +338,17 @@ class RuleJudge:
         told = {name: values for name, values in read.named.items() if name not in doubtful}
         agreeing = {
             index: sum(told.get(name) == values for name, values in sample.get("caption", {}).items())
-            for index, sample in enumerate(pool)
+            for index, sample in enumerate(self.pool)
         }
         best = max(agreeing, key=lambda index: agreeing[index])
-        return {"diagnoses": [pool[best]["diagnosis"]] if agreeing[best] > len(FIELDS) / 2 else []}
+        return {"diagnoses": [self.pool[best]["diagnosis"]] if agreeing[best] > len(FIELDS) / 2 else []}
 
 
 @pytest.fixture
-def judge_of() -> Iterator[Callable[[Sequence[Mapping[str, Any]]], RuleJudge]]:
-    running: list[RuleJudge] = []
-
-    def start(pool: Sequence[Mapping[str, Any]]) -> RuleJudge:
-        running.append(RuleJudge(pool))
-        return running[-1]
-
-    yield start
-    for each in running:
-        each.server.shutdown()
-        each.server.server_close()
+def judge_of(
+    chat_server: Callable[..., str],
+) -> Callable[[Sequence[Mapping[str, Any]]], RuleJudge]:
+    return lambda pool: RuleJudge(pool, chat_server)
 
 
 @pytest.mark.parametrize("taxonomy", TAXONOMIES)

@@ -4,9 +4,7 @@ import asyncio
 import inspect
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -104,35 +102,18 @@ def test_options_that_make_no_sense(options: dict[str, Any], part: str) -> None:
 
 
 class Examiner:
-    """A chat server that grades by the words in `grades`, and keeps what it was asked."""
+    """Grades by the words in `grades`, and keeps what it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, chat_server: Callable[..., str]) -> None:
         self.grades: dict[str, str] = {}
         self.asked: list[list[str]] = []
         self.status = 200
-        outer = self
+        self.settings = {
+            "endpoint": chat_server(self.say), "model": "examiner", "cache": "off",
+            "retries": 0, "failure_share": 1.0,
+        }  # fmt: skip
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                body = json.dumps(outer.reply(request)).encode()
-                self.send_response(outer.status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
-        self.thread.start()
-
-    def reply(self, request: dict[str, Any]) -> dict[str, Any]:
+    def say(self, request: dict[str, Any]) -> tuple[int, str]:
         found = re.search(r"<data>\n(.*)\n</data>", request["messages"][1]["content"])
         assert found is not None
         listed = [entry["text"] for entry in json.loads(found[1])["listed"]]
@@ -140,30 +121,12 @@ class Examiner:
         verdicts = [
             {"item": n, "verdict": self.grades.get(text, "wrong")} for n, text in enumerate(listed, 1)
         ]
-        message = {"role": "assistant", "content": json.dumps({"verdicts": verdicts})}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
-        top = {"id": "c", "object": "chat.completion", "created": 1, "model": "examiner"}
-        return {**top, "choices": [choice], "usage": usage}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        endpoint = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-        return {"endpoint": endpoint, "model": "examiner", "cache": "off", "retries": 0, "failure_share": 1.0}
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join(5)
+        return self.status, json.dumps({"verdicts": verdicts})
 
 
 @pytest.fixture
-def examiner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Examiner]:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    running = Examiner()
-    yield running
-    running.close()
+def examiner(chat_server: Callable[..., str]) -> Examiner:
+    return Examiner(chat_server)
 
 
 @pytest.fixture
