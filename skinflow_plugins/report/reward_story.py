@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -186,7 +187,7 @@ def _bill(rows: list[dict[str, Any]]) -> JudgeBill | None:
         for kind, n in _mapping(row.get("failures")).items():
             failures[str(kind)] += int(finite(n) or 0)
     currency = next((str(row["currency"]) for row in rows if row.get("currency")), "")
-    curves = (_curve(name, rows, lambda row, name=name: row.get(name)) for name in ("calls", "hits"))  # type: ignore[misc]
+    curves = (_curve(name, rows, operator.methodcaller("get", name)) for name in ("calls", "hits"))
     return JudgeBill(totals, currency, dict(sorted(failures.items())), *curves)
 
 
