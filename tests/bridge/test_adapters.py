@@ -224,6 +224,21 @@ def test_options_without_a_recipe(registries: dict[str, Any], monkeypatch: pytes
     assert values[1] < 1 / 3  # the third name does not count where two do
 
 
+def test_one_judge_for_all_rewards_without_a_recipe(
+    registries: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register()
+    with pytest.raises(InputError, match="option 'judge' is required"):
+        registries["caption_recovers_diagnosis"](args=None)
+    judge = {"endpoint": "http://127.0.0.1:1/v1", "model": "m"}
+    monkeypatch.setenv(OPTIONS_VARIABLE, json.dumps({"judge": judge}))
+    register()
+    for name in ("caption_recovers_diagnosis", "ranked_diagnosis"):
+        assert registries[name].skinflow_component.options["judge"] == judge
+        registries[name](args=None)
+    assert "judge" not in registries["safety"].skinflow_component.options
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
