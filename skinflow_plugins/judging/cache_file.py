@@ -212,7 +212,7 @@ def open_cache(path: Path, *, wait: float = 5.0, damaged: int = 0) -> tuple[Cach
     `damaged` is the inode of a file that turned out to be damaged when it was used.
     """
     try:
-        found = CacheFile(path, wait=wait)
+        found = _opened(path, wait)
         if found.inode != damaged:
             return found, None
         found.close()
@@ -223,7 +223,25 @@ def open_cache(path: Path, *, wait: float = 5.0, damaged: int = 0) -> tuple[Cach
         aside = None
         if path.exists() and os.stat(path).st_ino == damaged:
             aside = _move_aside(path)
-    return CacheFile(path, wait=wait), aside
+    return _opened(path, wait), aside
+
+
+_MOVED = ("disk I/O error", "readonly database")
+
+
+def _opened(path: Path, wait: float) -> CacheFile:
+    """The file, opened again where another process moved it, or its log, while it was being opened.
+
+    SQLite then calls that an I/O error or a file that cannot be written; a real one costs .1 s more.
+    """
+    for _ in range(5):
+        try:
+            return CacheFile(path, wait=wait)
+        except sqlite3.OperationalError as error:
+            if not any(words in str(error) for words in _MOVED):
+                raise
+            time.sleep(0.02)
+    return CacheFile(path, wait=wait)
 
 
 def remove(path: Path) -> None:
