@@ -1,4 +1,4 @@
-"""Where the images lie in a packed input, and what each looks like on average.
+"""Where the images lie in a packed input, as numbers.
 
 Axis letters: T tokens packed over images, S images (segments), I input features.
 """
@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby, pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
-def segment_lengths(segments: Tensor, tokens: int) -> list[int]:
-    """The number of tokens of each image, from the cumulative count `segments`: (S + 1,) to S integers.
+def segment_count(segments: Tensor) -> int:
+    """The number of images, S, from the cumulative count `segments` (S + 1,), without a look at its numbers.
 
-    `segments` is int32 or int64, starts at 0, never decreases and ends at `tokens`; an image without tokens
-    is legal. Anything else raises ValueError, which says what was found and what was expected.
+    ValueError unless it is int32 or int64 and has one axis with at least one entry.
     """
     if segments.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"segments has dtype {segments.dtype}; expected torch.int32 or torch.int64")
@@ -26,6 +23,17 @@ def segment_lengths(segments: Tensor, tokens: int) -> list[int]:
         raise ValueError(
             f"segments has shape {tuple(segments.shape)}; expected (images + 1,): the cumulative token count"
         )
+    return len(segments) - 1
+
+
+def segment_lengths(segments: Tensor, tokens: int) -> list[int]:
+    """The number of tokens of each image, from the cumulative count `segments`: (S + 1,) to S integers.
+
+    `segments` is int32 or int64, starts at 0, never decreases and ends at `tokens`; an image without tokens
+    is legal. Anything else raises ValueError, which says what was found and what was expected. Segments on a
+    GPU are waited for.
+    """
+    segment_count(segments)
     ends: list[int] = segments.tolist()
     if ends[0] != 0:
         raise ValueError(f"segments starts at {ends[0]}; expected 0, the cumulative count before any image")
@@ -60,36 +68,3 @@ def image_sums(x: Tensor, lengths: list[int], dtype: torch.dtype) -> Tensor:
     for images, tokens, length in equal_runs(lengths):
         sums[images] = x[tokens].reshape(-1, length, x.shape[1]).sum(1, dtype=dtype)
     return sums
-
-
-def segment_means(x: Tensor, lengths: list[int], keep: Tensor | None) -> Tensor:
-    """The mean token of each image of x (T, I), over the tokens that `keep` (T,) allows: (S, I) float32.
-
-    Summed in float32 (float64 for a float64 x, and returned so). An image of which nothing is kept has mean
-    and gradient zero. What the other tokens hold, infinities included, plays no part.
-    """
-    means: Tensor = _SegmentMeans.apply(x, lengths, keep)  # type: ignore[no-untyped-call]
-    return means
-
-
-class _SegmentMeans(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, lengths: list[int], keep: Tensor | None) -> Tensor:
-        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        ctx.dtype, ctx.lengths = x.dtype, lengths
-        if keep is not None:
-            x = x.masked_fill(~keep[:, None], 0)
-        sums = image_sums(x, lengths, wide)
-        counts = sums.new_tensor(lengths)
-        kept = counts if keep is None else image_sums(keep[:, None], lengths, wide)[:, 0]
-        ctx.save_for_backward(keep, kept)
-        return sums.div_(kept.clamp_(min=1)[:, None])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        keep, kept = ctx.saved_tensors
-        each = (gradient / kept[:, None]).to(ctx.dtype)
-        repeats = torch.tensor(ctx.lengths, device=gradient.device)
-        spread = each.repeat_interleave(repeats, 0, output_size=sum(ctx.lengths))
-        return (spread if keep is None else spread.masked_fill_(~keep[:, None], 0)), None, None

@@ -3,7 +3,7 @@
 Importing this package imports torch.
 """
 
-from skinflow_plugins.vision.projection import FDProjection, image_means
+from skinflow_plugins.vision.projection import FDProjection, image_means, pack
 from skinflow_plugins.vision.router import GATES, Gains, Router
 
-__all__ = ["GATES", "FDProjection", "Gains", "Router", "image_means"]
+__all__ = ["GATES", "FDProjection", "Gains", "Router", "image_means", "pack"]

@@ -13,7 +13,6 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from skinflow_kernels import (
     band_thresholds,
     follow_weight,
-    segment_lengths,
     segment_means,
     split_bands,
     virtual_width_linear,
@@ -118,7 +117,7 @@ class FDProjection(nn.Linear):
 
         Raises `ValueError` for a packed input without segments, and for segments that do not fit.
         """
-        tokens, segments = _pack(x, segments, self.in_features)
+        tokens, segments = pack(x, segments, self.in_features)
         if gains is None:
             gains = self.gains(tokens, segments, keep)
         y = virtual_width_linear(
@@ -135,9 +134,13 @@ class FDProjection(nn.Linear):
 
     def gains(self, x: Tensor, segments: Tensor | None = None, keep: Tensor | None = None) -> Gains:
         """What the projection's own router chooses for each image; arguments as for `forward`."""
+        return self.gains_of(image_means(x, segments, keep))
+
+    def gains_of(self, means: Tensor) -> Gains:
+        """What the projection's own router chooses for images with these mean tokens, (S, I)."""
         if self.dve_router is None:
             raise ValueError("this projection has no router of its own; its block must pass `gains`")
-        found: dict[str, Gains] = self.dve_router(image_means(x, segments, keep))
+        found: dict[str, Gains] = self.dve_router(means)
         return found[""]
 
     def bases(self) -> Tensor:
@@ -200,13 +203,12 @@ register_optimizer_step_post_hook(_count_step)
 
 def image_means(x: Tensor, segments: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
     """The mean token of each image, (S, I) in float32; arguments as for `FDProjection.forward`."""
-    tokens, segments = _pack(x, segments, x.shape[-1])
-    lengths = segment_lengths(segments, tokens.shape[0])
-    return segment_means(tokens, lengths, None if keep is None else keep.reshape(-1))
+    tokens, segments = pack(x, segments, x.shape[-1])
+    return segment_means(tokens, segments, None if keep is None else keep.reshape(-1))
 
 
-def _pack(x: Tensor, segments: Tensor | None, features: int) -> tuple[Tensor, Tensor]:
-    """Tokens (T, I) and their segments, whatever form the input has."""
+def pack(x: Tensor, segments: Tensor | None, features: int) -> tuple[Tensor, Tensor]:
+    """Tokens (T, I) and segments (S+1,), whatever form the input of a projection has; see its forward."""
     if x.shape[-1] != features:
         raise ValueError(f"tokens have {x.shape[-1]} channels; expected {features}")
     if x.ndim == 2:

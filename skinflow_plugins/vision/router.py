@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from skinflow_kernels import router_gains
 
 GATES = ("input", "output", "band")
 """Kinds of gates: per input channel, per output channel, per frequency band."""
 
-_NORM_EPSILON = 1e-6
+_IDENTITY = {"input": 1.0, "output": 1.0, "band": 0.0}
 _LEAST_WIDTH = 16
 
 
@@ -89,26 +90,22 @@ class Router(nn.Module):
 
     def forward(self, descriptor: Tensor) -> dict[str, Gains]:
         """Gains by target, from the mean token of each image, `descriptor` (S, I)."""
-        with torch.autocast(descriptor.device.type, enabled=False):
-            hidden = functional.linear(descriptor.float(), self.reduce_weight.float())
-            hidden = functional.rms_norm(
-                hidden, hidden.shape[-1:], self.norm_weight.float(), eps=_NORM_EPSILON
-            )
-            hidden = functional.relu(hidden)
-            return {target: self._gains(target, hidden) for target in self.targets}
-
-    def _gains(self, target: str, hidden: Tensor) -> Gains:
-        deltas = {gate: torch.tanh(self._logits(target, gate, hidden) / 2) for gate in self.gates}
-        return Gains(
-            deltas["band"],
-            1 + deltas["input"] if "input" in deltas else None,
-            1 + deltas["output"] if "output" in deltas else None,
+        heads = [(target, gate) for target in self.targets for gate in self.gates]
+        found = router_gains(
+            descriptor,
+            self.reduce_weight,
+            self.norm_weight,
+            [getattr(self, f"{head_name(*head)}_weight") for head in heads],
+            [getattr(self, f"{head_name(*head)}_bias") for head in heads],
+            [_IDENTITY[gate] for _, gate in heads],
         )
-
-    def _logits(self, target: str, gate: str, hidden: Tensor) -> Tensor:
-        head = head_name(target, gate)
-        weight, bias = getattr(self, f"{head}_weight"), getattr(self, f"{head}_bias")
-        return functional.linear(hidden, weight.float(), bias.float())
+        of_head = dict(zip(heads, found, strict=True))
+        return {
+            target: Gains(
+                of_head[target, "band"], of_head.get((target, "input")), of_head.get((target, "output"))
+            )
+            for target in self.targets
+        }
 
     def extra_repr(self) -> str:
         """What torch prints of the module."""

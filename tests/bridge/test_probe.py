@@ -16,7 +16,7 @@ from skinflow_plugins.bridge.model_parts import LANGUAGE, LORA, PROJECTOR, ROUTE
 from skinflow_plugins.bridge.prepare import source_records
 from skinflow_plugins.bridge.probe import Probe
 from skinflow_plugins.errors import InputError, WorkFailed
-from skinflow_plugins.vision import Router
+from skinflow_plugins.vision import Gains, Router
 
 DVE = "model.vision.encoder=dve"
 LORA_TUNING = "tuning={tuner: lora}"
@@ -80,12 +80,15 @@ def test_what_nobody_reads_is_named(look: Look) -> None:
 
 @pytest.mark.slow
 def test_routers_that_are_cut_off_are_named(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Router._logits
+    real = Router.forward
 
-    def cut(self: Router, target: str, gate: str, hidden: Tensor) -> Tensor:
-        return real(self, target, gate, hidden).detach()
+    def cut(self: Router, descriptor: Tensor) -> dict[str, Gains]:
+        return {
+            target: Gains(*(None if gain is None else gain.detach() for gain in gains))
+            for target, gains in real(self, descriptor).items()
+        }
 
-    monkeypatch.setattr(Router, "_logits", cut)
+    monkeypatch.setattr(Router, "forward", cut)
     routers = look("warmup", DVE).part(ROUTERS)
     assert routers.norm == 0.0
     assert len(routers.silent) == routers.modules == 3

@@ -11,7 +11,6 @@ from torch import Tensor
 from skinflow_kernels import (
     band_thresholds,
     follow_weight,
-    segment_lengths,
     segment_means,
     split_bands,
     virtual_width_linear,
@@ -35,7 +34,7 @@ def our_map(rows: int, columns: int, bands: int) -> Tensor:
 def ours(x: Tensor, weight: Tensor, bias: Tensor, router: RouterParameters) -> Tensor:
     """Our layer behind the published router."""
     thresholds = band_thresholds(*weight.shape, len(router.kernel_bias))
-    means = segment_means(x, segment_lengths(SEGMENTS, len(x)), None)
+    means = segment_means(x, SEGMENTS)
     channel, filters, kernel = published_gates(means, router)
     bases = follow_weight(weight, split_bands(weight.detach(), thresholds), thresholds)
     return virtual_width_linear(

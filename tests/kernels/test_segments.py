@@ -4,9 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.autograd import gradcheck
 
-from skinflow_kernels import segment_lengths, segment_means
+from skinflow_kernels import segment_lengths
 from skinflow_kernels.segments import equal_runs
 
 # No deadline: a busy machine is no mistake of ours.
@@ -47,49 +46,3 @@ def test_runs_cover_every_image_that_has_tokens(lengths: list[int]) -> None:
         assert tokens.stop == sum(lengths[: images.stop])
         seen += range(images.start, images.stop)
     assert seen == [s for s, length in enumerate(lengths) if length]
-
-
-@LAW
-@given(LENGTHS, st.data())
-def test_means_are_means(lengths: list[int], data: st.DataObject) -> None:
-    tokens = sum(lengths)
-    x = torch.randn(tokens, 3)
-    keep = torch.tensor(
-        data.draw(st.lists(st.booleans(), min_size=tokens, max_size=tokens)), dtype=torch.bool
-    )
-    x[~keep] = torch.nan
-    masked, plain = segment_means(x, lengths, keep), segment_means(x.nan_to_num(), lengths, None)
-    parts = zip(x.split(lengths), keep.split(lengths), strict=True) if lengths else ()
-    for s, (part, kept) in enumerate(parts):
-        expected = part[kept].mean(0) if kept.any() else torch.zeros(3)
-        assert torch.allclose(masked[s], expected, atol=1e-6)
-        expected = part.nan_to_num().mean(0) if len(part) else torch.zeros(3)
-        assert torch.allclose(plain[s], expected, atol=1e-6)
-
-
-def test_means_are_summed_in_float32() -> None:
-    x = torch.ones(257, 2, dtype=torch.bfloat16)  # bfloat16 has no 257
-    means = segment_means(x, [257], None)
-    assert means.dtype == torch.float32
-    assert torch.equal(means, torch.ones(1, 2))
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_gradient_of_means(masked: bool) -> None:
-    lengths = [2, 2, 0, 3, 1]
-    keep = torch.tensor([True, False, True, True, True, False, True, False]) if masked else None
-    x = torch.randn(8, 3, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(lambda x: segment_means(x, lengths, keep), x)
-
-
-def test_an_image_of_which_nothing_is_kept_has_finite_gradients() -> None:
-    x = torch.randn(3, 2, requires_grad=True)
-    means = segment_means(x, [0, 3], torch.tensor([False] * 3))
-    means.sum().backward()
-    assert torch.equal(means, torch.zeros(2, 2))
-    assert torch.equal(x.grad, torch.zeros(3, 2))
-
-
-def test_means_of_a_strided_input() -> None:
-    x = torch.randn(3, 6).T
-    assert torch.allclose(segment_means(x, [2, 4], None)[1], x[2:].mean(0))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from skinflow_kernels import activated_means, segment_means
 from skinflow_plugins.models.dynamic.settings import DynamicSettings
 from skinflow_plugins.models.seam import VisionSeam
-from skinflow_plugins.vision import FDProjection, Gains, Router, image_means
+from skinflow_plugins.vision import FDProjection, Gains, Router, pack
 
 
 class DynamicMLP(nn.Module):
@@ -59,20 +61,33 @@ class DynamicMLP(nn.Module):
 
     def forward(self, x: Tensor, segments: Tensor | None = None, keep: Tensor | None = None) -> Any:
         """The MLP of every token; `x`, `segments` and `keep` as for `FDProjection.forward`."""
+        names = self.names
+        tokens, segments = pack(x, segments, getattr(self, names["up"]).in_features)
+        keep = None if keep is None else keep.reshape(-1)
         gains: dict[str, Gains] = {}
+        means = None
         if self.dve_router is not None:
-            gains = self.dve_router(image_means(x, segments, keep))
+            gains = self.dve_router(segment_means(tokens, segments, keep))
+        elif any(self._dynamic(name) for name in ("up", "gate") if name in names):
+            means = segment_means(tokens, segments, keep)
 
-        def project(name: str, tokens: Tensor) -> Any:
-            layer = getattr(self, self.names[name])
-            if isinstance(layer, FDProjection):
-                return layer(tokens, segments, keep=keep, gains=gains.get(name))
-            return layer(tokens)
+        def project(name: str, tokens: Tensor, means: Tensor | None) -> Any:
+            layer = getattr(self, names[name])
+            if not isinstance(layer, FDProjection):
+                return layer(tokens)
+            return layer(tokens, segments, gains=gains[name] if means is None else layer.gains_of(means))
 
-        activation = getattr(self, self.activation)
-        hidden = project("up", x)
-        hidden = activation(project("gate", x)) * hidden if "gate" in self.names else activation(hidden)
-        return project("down", hidden)
+        up = project("up", tokens, means)
+        gate = project("gate", tokens, means) if "gate" in names else None
+        act, means = getattr(self, self.activation), None
+        if self._dynamic("down") and self.dve_router is None:
+            hidden, means = _activated(act, up, gate, segments, keep)
+        else:
+            hidden = act(up) if gate is None else act(gate) * up
+        return project("down", hidden, means).view(*x.shape[:-1], -1)
+
+    def _dynamic(self, name: str) -> bool:
+        return isinstance(getattr(self, self.names[name]), FDProjection)
 
     def __setattr__(self, name: str, value: Any) -> None:
         there = self.__dict__.get("_modules", {}).get(name)
@@ -84,3 +99,24 @@ class DynamicMLP(nn.Module):
                 "modules_to_save=['dve_router']"
             )
         super().__setattr__(name, value)
+
+
+_KERNELS = {
+    "SiLU": "silu",
+    "SiLUActivation": "silu",
+    "GELUActivation": "gelu",
+    "GELUTanh": "gelu_tanh",
+    "QuickGELUActivation": "quick_gelu",
+}
+"""Which of the kernels' activations a class of transformers is."""
+
+
+def _activated(
+    act: Callable[[Tensor], Tensor], up: Tensor, gate: Tensor | None, segments: Tensor, keep: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """act(gate) * up, or act(up), and its mean for each image; in one pass where there is a kernel for it."""
+    name = _KERNELS.get(type(act).__name__)
+    if name is not None:
+        return activated_means(up, gate, segments, keep, activation=name)
+    hidden = act(up) if gate is None else act(gate) * up
+    return hidden, segment_means(hidden, segments, keep)

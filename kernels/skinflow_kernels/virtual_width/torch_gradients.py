@@ -1,4 +1,4 @@
-"""The gradients of a virtual-width linear layer, slab by slab; the formulas stand in `torch_path`.
+"""The gradients of a virtual-width linear layer, slab by slab; the formulas stand in `op`.
 
 Axis letters: T tokens packed over images, S images, I input features, O output features, K bands, R output
 rows of a slab.
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skinflow_kernels.segments import equal_runs
-from skinflow_kernels.slabs import Slabs
+from skinflow_kernels.virtual_width.slabs import Slabs
 
 
 def input_gradient(dy: Tensor, slabs: Slabs, output_gain: Tensor | None, lengths: list[int]) -> Tensor:
@@ -53,9 +53,9 @@ def weight_gradients(
     if not any(wants):
         return None, None, None, None
     weight, bases, delta, wide = slabs.weight, slabs.bases, slabs.delta, slabs.wide
-    # What an outer product counts in the gradient of the weight, and in that of each basis: (S, up to K + 1).
+    # What an outer product counts in the gradient of each basis, and in that of the weight: (S, up to K + 1).
     shares = torch.cat(
-        [delta.new_ones((len(delta), int(wants_weight))), delta[:, : len(bases) * wants_bases]], 1
+        [delta[:, : len(bases) * wants_bases], delta.new_ones((len(delta), int(wants_weight)))], 1
     )
     d_parts = weight.new_empty((shares.shape[1], *weight.shape))
     d_delta = delta.new_zeros(delta.shape) if wants_delta else None
@@ -84,6 +84,6 @@ def weight_gradients(
             else:
                 target.copy_(torch.bmm(share, by_row))
     # A copy, because a gradient that is kept would keep the memory of all parts with it.
-    d_weight = d_parts[0].clone() if wants_weight else None
-    d_bases = d_parts[-len(bases) :] if wants_bases else None
+    d_weight = d_parts[-1].clone() if wants_weight else None
+    d_bases = d_parts[: len(bases)] if wants_bases else None
     return d_weight, d_bases, d_delta, d_out

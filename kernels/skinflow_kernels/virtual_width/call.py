@@ -6,12 +6,17 @@ Axis letters: T tokens packed over images, S images (segments), I input features
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from skinflow_kernels.segments import segment_lengths
+from skinflow_kernels.backends import Where
+from skinflow_kernels.segments import segment_count, segment_lengths
+
+TRAINED = ("x", "weight", "bases", "band_delta", "bias", "input_gain", "output_gain")
+"""The arguments that have a gradient, in the order in which gradients are asked for and given."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Call:
     """Arguments that fit together. x is in the dtype of computing already; the weight keeps its own."""
 
     x: Tensor
-    lengths: list[int]
+    segments: Tensor
     weight: Tensor
     bases: Tensor
     band_delta: Tensor
@@ -27,51 +32,58 @@ class Call:
     input_gain: Tensor | None
     output_gain: Tensor | None
 
+    @cached_property
+    def lengths(self) -> list[int]:
+        """The tokens of each image, as numbers: ValueError for impossible segments; waits for a GPU."""
+        return segment_lengths(self.segments, len(self.x))
 
-def checked_call(
-    x: Tensor,
-    segments: Tensor,
-    weight: Tensor,
-    bases: Tensor,
-    band_delta: Tensor,
-    bias: Tensor | None,
-    input_gain: Tensor | None,
-    output_gain: Tensor | None,
-) -> Call:
-    """The call that these arguments make; ValueError with every mistake in them.
+    @property
+    def images(self) -> int:
+        return len(self.segments) - 1
 
-    Under autocast x is cast as `torch.nn.functional.linear` would cast it; the weight is not, because it is
-    mixed first and rounded once.
+    @property
+    def where(self) -> Where:
+        """What the choice of a backend looks at."""
+        return Where(self.x.device, self.x.dtype, self.weight.dtype)
+
+    def wide(self) -> torch.dtype:
+        """What weights are mixed and sums are taken in."""
+        return torch.float64 if self.weight.dtype == torch.float64 else torch.float32
+
+
+def check(call: Call, *, autocast: bool) -> None:
+    """Raise ValueError with every mistake in a call; `autocast`: x need not have the weight's dtype.
+
+    What segments say is looked at where that costs nothing, on the CPU. On a GPU the backends do that.
     """
-    optional = {"bias": bias, "input_gain": input_gain, "output_gain": output_gain}
-    given = {"x": x, "weight": weight, "bases": bases, "band_delta": band_delta}
-    given |= {name: tensor for name, tensor in optional.items() if tensor is not None}
-
+    given = {field.name: getattr(call, field.name) for field in fields(call)}
+    segments = given.pop("segments")
+    given = {name: tensor for name, tensor in given.items() if tensor is not None}
     mistakes = [
         f"{name} has {tensor.dim()} axes, shape {tuple(tensor.shape)}; expected {_AXES[name]}"
         for name, tensor in given.items()
         if tensor.dim() != len(_AXES[name])
     ]
-    lengths: list[int] = []
     try:
-        lengths = segment_lengths(segments, len(x) if x.dim() else 0)
+        if segments.device.type == "cpu" and not _is_abstract(segments):
+            segment_lengths(segments, len(call.x) if call.x.dim() else 0)
+        else:
+            segment_count(segments)
     except ValueError as mistake:
         mistakes.append(str(mistake))
     if not mistakes:
-        sizes = dict(zip("TISOK", (*x.shape, len(lengths), len(weight), len(bases)), strict=True))
+        sizes = dict(
+            zip("TISOK", (*call.x.shape, call.images, len(call.weight), len(call.bases)), strict=True)
+        )
         mistakes += _shape_mistakes(given, sizes)
-    autocast = torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64
     mistakes += _dtype_mistakes(given, autocast)
     mistakes += [
-        f"{name} is on {tensor.device}; expected {x.device}, where x is"
+        f"{name} is on {tensor.device}; expected {call.x.device}, where x is"
         for name, tensor in given.items()
-        if tensor.device != x.device
+        if tensor.device != call.x.device
     ]
     if mistakes:
         raise ValueError("virtual_width_linear: " + "; ".join(mistakes))
-    if autocast:
-        x = x.to(torch.get_autocast_dtype(x.device.type))
-    return Call(x, lengths, weight, bases, band_delta, **optional)
 
 
 _AXES = {
@@ -86,10 +98,15 @@ _AXES = {
 _MEANING = {"T": "tokens", "I": "input features", "S": "images", "O": "output features", "K": "bands"}
 
 
+def _is_abstract(tensor: Tensor) -> bool:
+    """Whether a tensor has a shape but no numbers: on the meta device, or while a compiler looks on."""
+    return tensor.is_meta or torch._subclasses.fake_tensor.is_fake(tensor)
+
+
 def _shape_mistakes(given: dict[str, Tensor], sizes: dict[str, int]) -> Iterator[str]:
     for name, tensor in given.items():
         expected = tuple(sizes[axis] for axis in _AXES[name])
-        if tensor.shape != expected:
+        if tuple(tensor.shape) != expected:
             meaning = ", ".join(_MEANING[axis] for axis in _AXES[name])
             yield f"{name} has shape {tuple(tensor.shape)}; expected {expected}: ({meaning})"
 
