@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from skinflow_plugins.bridge import adapters, processes, settings, token_ids
-from skinflow_plugins.bridge.settings import DIAGNOSIS_METRIC, TAXONOMY_WITHOUT_RECIPE
+from skinflow_plugins.bridge.settings import DIAGNOSIS_METRIC, SPEED, TAXONOMY_WITHOUT_RECIPE
 from skinflow_plugins.bridge.settings import OPTIONS_VARIABLE as OPTIONS_VARIABLE
 from skinflow_plugins.catalogue import catalogue
 from skinflow_plugins.declare import Reward
@@ -29,7 +29,8 @@ def register() -> None:
 
     Under a recipe the rewards are those of its stage, keyed `stage.reward`; without one they are the whole
     catalogue under their plain names, with options from SKINFLOW_OPTIONS (JSON: reward -> options) and, where
-    a taxonomy must be named, fitzpatrick17k. `judge` there stands for the judge of all rewards that take one.
+    a taxonomy must be named, fitzpatrick17k. `judge` there stands for the judge of all rewards that take one,
+    and `speed` for what a recipe says under `speed:`.
     """
     from swift.callbacks import callbacks_map
     from swift.metrics import eval_metrics_map
@@ -42,6 +43,7 @@ def register() -> None:
     from skinflow_plugins.bridge.dynamic_models import register_dynamic_models
     from skinflow_plugins.bridge.evaluating.metric import DiagnosisMetric
     from skinflow_plugins.bridge.optimizer import SkinflowOptimizer
+    from skinflow_plugins.bridge.reuse.install import reuse_work
     from skinflow_plugins.bridge.rewarding.install import watch_rewards
     from skinflow_plugins.bridge.rollouts.install import install
     from skinflow_plugins.bridge.rollouts.sampling import sample_as_asked
@@ -55,6 +57,7 @@ def register() -> None:
     sample_as_asked()
     install()
     watch_rewards()
+    reuse_work()
     callbacks_map["skinflow"] = SkinflowCallback
     optimizers_map["skinflow"] = SkinflowOptimizer
     eval_metrics_map[DIAGNOSIS_METRIC] = DiagnosisMetric
@@ -79,12 +82,13 @@ def _without_recipe() -> tuple[RewardPlan, ...]:
     known = catalogue().table("rewards")
     given = settings.from_environment()
     wrong = [
-        Problem(f"unknown reward {n!r}; {nearest(n, known)}", OPTIONS_VARIABLE)
+        Problem(f"unknown reward {n!r}; {nearest(n, [*known, JUDGE, SPEED])}", OPTIONS_VARIABLE)
         for n in given
-        if n not in known and n not in (DIAGNOSIS_METRIC, JUDGE)
+        if n not in known and n not in (DIAGNOSIS_METRIC, JUDGE, SPEED)
     ]
     if wrong:
         raise InputError(wrong)
+    settings.speed_from(given.get(SPEED, {}))  # a mistake in it is told before a model is loaded
     return tuple(
         RewardPlan(name, name, "", 1.0, _for_all(entry.value, given.get(name, {}), given.get(JUDGE)))
         for name, entry in known.items()

@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import json
 import os
+import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skinflow_plugins.errors import InputError
+from skinflow_plugins.errors import InputError, Problem
+from skinflow_plugins.options import Option, check_options
 from skinflow_plugins.recipe import tuning
 from skinflow_plugins.recipe.evaluation import EvaluationPlan, FigurePlan
 from skinflow_plugins.recipe.plan import STAGE_VARIABLE, Plan, RewardPlan, StagePlan
-from skinflow_plugins.recipe.schema import Rollouts, Tuning
+from skinflow_plugins.recipe.schema import Rollouts, Speed, Tuning
 from skinflow_plugins.rewards.composition import RewardGate
 from skinflow_plugins.rewards.schedule import Schedule
 
 OPTIONS_VARIABLE = "SKINFLOW_OPTIONS"
 """Options of rewards and of the evaluation metric where no recipe gives them: JSON, name -> options."""
+SPEED = "speed"
+"""The name in SKINFLOW_OPTIONS for what a recipe says under `speed:`."""
+_OF_SWIFT = {"attention": "--attn_impl", "liger": "--use_liger_kernel"}
+"""What of `speed:` the plan writes into swift's arguments."""
 DIAGNOSIS_METRIC = "skinflow_diagnosis"
 """Our name among swift's evaluation metrics."""
 TAXONOMY_WITHOUT_RECIPE = "fitzpatrick17k"
@@ -33,7 +39,9 @@ REPORT_VARIABLE = "SKINFLOW_PARITY"
 
 @dataclass(frozen=True)
 class StageSettings:
-    """The stage's rewards with bound options, what it trains, who samples, what is evaluated, and where."""
+    """The stage's rewards with bound options, what it trains, who samples, what is evaluated, and where; the
+    limits of the alarms, and which work is not done twice.
+    """
 
     stage: str
     output_dir: str
@@ -42,6 +50,7 @@ class StageSettings:
     rollouts: Rollouts = field(default_factory=Rollouts)
     evaluation: EvaluationPlan | None = None
     alarms: Mapping[str, Any] = field(default_factory=dict)
+    speed: Speed = field(default_factory=Speed)
 
     def to_json(self) -> str:
         found = asdict(self)
@@ -51,6 +60,8 @@ class StageSettings:
             del found["rollouts"]
         if not self.alarms:
             del found["alarms"]
+        if self.speed == Speed():
+            del found["speed"]
         for reward in found["rewards"]:
             for name in ("gate", "schedule", "deadline"):
                 if reward[name] is None:
@@ -68,6 +79,7 @@ def settings_of(plan: Plan, stage: StagePlan) -> StageSettings:
         plan.recipe.rollouts if stage.stage.kind == "grpo" else Rollouts(),
         stage.evaluation,
         plan.recipe.alarms,
+        plan.recipe.speed if stage.stage.kind == "grpo" else Speed(),
     )
 
 
@@ -83,6 +95,7 @@ def from_json(text: str) -> StageSettings:
         Rollouts(**found.get("rollouts", {})),
         _evaluation(found["evaluation"]) if "evaluation" in found else None,
         found.get("alarms", {}),
+        Speed(**found.get("speed", {})),
     )
 
 
@@ -122,3 +135,28 @@ def from_environment() -> Mapping[str, Any]:
             f'{OPTIONS_VARIABLE} must map rewards to options: {{"format": {{"form": "caption"}}}}'
         )
     return given
+
+
+def speed_from(given: Any) -> Speed:
+    """What SKINFLOW_OPTIONS says under `speed`, over the defaults; `InputError` names every wrong key."""
+    if not isinstance(given, Mapping):
+        raise InputError(f'{OPTIONS_VARIABLE}: {SPEED} must be a mapping: {{"speed": {{"pixel_cache": 0}}}}')
+    hints = typing.get_type_hints(Speed)
+    known = [Option(name, hint, getattr(Speed, name)) for name, hint in hints.items()]
+    wrong = dict(check_options([each for each in known if each.name not in _OF_SWIFT], given))
+    wrong |= {
+        name: f"without a recipe this is swift's own argument {own}; leave it out here"
+        for name, own in _OF_SWIFT.items()
+        if name in given
+    }
+    if "pixel_cache" not in wrong and (cache := given.get("pixel_cache", 0)) < 0:
+        wrong["pixel_cache"] = f"found {cache}, expected 0 (no cache) or more MiB"
+    if wrong:
+        raise InputError([Problem(text, OPTIONS_VARIABLE, path=f"{SPEED}.{n}") for n, text in wrong.items()])
+    return Speed(**given)
+
+
+def current_speed() -> Speed:
+    """`speed` of the stage that this process runs; without a recipe, that of SKINFLOW_OPTIONS."""
+    stage = current()
+    return stage.speed if stage is not None else speed_from(from_environment().get(SPEED, {}))

@@ -72,8 +72,8 @@ _JUDGES = ("model", "runs", "temperature", "seed", "max_tokens", "prompt")
 
 
 def trained(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a resolved recipe that decides what is trained: all but alarms and the judge's address."""
-    found = {name: value for name, value in document.items() if name != "alarms"}
+    """The part of a resolved recipe that decides what is trained: no alarms, speed, or judge's address."""
+    found = {name: value for name, value in document.items() if name not in ("alarms", "speed")}
     if isinstance(judge := found.get("judge"), Mapping):
         found["judge"] = {name: value for name, value in judge.items() if name in _JUDGES}
     return found

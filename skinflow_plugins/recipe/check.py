@@ -24,6 +24,7 @@ from skinflow_plugins.recipe.reward_check import (
     check_vocabulary,
 )
 from skinflow_plugins.recipe.schema import DEFAULT_TASKS, Recipe, Stage
+from skinflow_plugins.recipe.speed_check import check_speed
 from skinflow_plugins.recipe.swift_arguments import Kind
 from skinflow_plugins.recipe.swift_check import check_argument, check_swift
 
@@ -57,6 +58,7 @@ class _Check(Complaints):
             if head is not None:
                 check_columns(self, number, stage, head)
         check_swift(self)
+        check_speed(self)
         check_judge(self)
         check_alarms(self)
         check_vocabulary(self)

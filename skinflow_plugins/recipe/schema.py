@@ -213,6 +213,27 @@ class Rollouts:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """`speed`: work that is not done twice, and faster kernels where the machine has them.
+
+    Nothing here changes what is trained. `auto` is on wherever that is safe, and the run says what is off and
+    why; `true` is an error where it is not safe; `false` is off.
+
+    `distinct_images`: the vision tower runs once for each distinct image of a forward, not once for each
+    completion. `pixel_cache` is the most memory, in MiB for each process, that keeps processed pixels; 0
+    keeps none. `old_logprobs`: those of the policy that sampled are taken from the training forward itself
+    where that is the same policy, and not computed beforehand. `attention` is the attention kernel
+    (`auto`: flash_attn on a GPU that has it). `liger` is Liger's fused GRPO loss.
+    """
+
+    distinct_images: bool | Literal["auto"] = "auto"
+    pixel_cache: int = 256
+    old_logprobs: bool | Literal["auto"] = "auto"
+    attention: Literal["auto", "flash_attn", "sdpa", "eager"] = "auto"
+    liger: bool | Literal["auto"] = "auto"
+
+
+@dataclass(frozen=True)
 class Launch:
     """`launch`: how stages are started. `inline` runs swift inside our process (one process, no GPU memory
     to give back between stages); `process` starts the `swift` program; `processes` is its NPROC_PER_NODE.
@@ -263,6 +284,7 @@ class Recipe:
     tuning: Tuning = Tuning()
     rollouts: Rollouts = Rollouts()
     launch: Launch = Launch()
+    speed: Speed = Speed()
     eval: Evaluation = Evaluation()
     judge: Mapping[str, Any] = field(default_factory=dict)
     alarms: Mapping[str, Any] = field(default_factory=dict)
