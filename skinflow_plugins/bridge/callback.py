@@ -7,7 +7,7 @@ from typing import Any
 
 from swift.callbacks.base import TrainerCallback
 
-from skinflow_plugins.bridge import checkpoints, processes, reward_log, settings, trainable
+from skinflow_plugins.bridge import checkpoints, liger, processes, reward_log, settings, trainable
 from skinflow_plugins.bridge.evaluating import record
 from skinflow_plugins.bridge.evaluating.evaluator import Evaluator
 from skinflow_plugins.bridge.rewarding import scorer
@@ -15,9 +15,16 @@ from skinflow_plugins.recipe.schema import Rollouts
 
 
 class SkinflowCallback(TrainerCallback):
-    """Registered as `skinflow`; changes nothing in the training but this: vLLM samples no image tokens."""
+    """Registered as `skinflow`; changes nothing in the training but this: no image tokens are sampled.
+
+    Under Liger's GRPO loss, that loss is also all that changes: the model keeps its own layers.
+    """
 
     evaluator: Evaluator | None = None
+
+    def __init__(self, args: Any, trainer: Any) -> None:
+        super().__init__(args, trainer)
+        liger.only_the_loss(trainer)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         processes.check_joined()

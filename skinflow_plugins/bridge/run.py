@@ -14,8 +14,10 @@ from skinflow_plugins.bridge.train import train
 from skinflow_plugins.bridge.workspace import Workspace, open_workspace
 from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.data.record import Prediction
-from skinflow_plugins.errors import WorkFailed
+from skinflow_plugins.errors import InputError, WorkFailed
+from skinflow_plugins.recipe import accelerators
 from skinflow_plugins.recipe.load import Loaded
+from skinflow_plugins.recipe.machine import this_machine
 from skinflow_plugins.recipe.plan import Plan, StagePlan, plan
 
 PATIENCE = 120.0
@@ -28,6 +30,7 @@ def run(loaded: Loaded, catalogue: Catalogue, root: Path, say: Say) -> list[resu
     Returns the rows of the result table. Raises `InputError` before anything is trained when input is wrong,
     `WorkFailed` when a stage fails or misses its gate.
     """
+    refuse(loaded)
     root = root.absolute()
     # The rollout server of the same run may be preparing the folder.
     patience = PATIENCE if loaded.recipe.rollouts.mode == "server" else 0.0
@@ -37,6 +40,16 @@ def run(loaded: Loaded, catalogue: Catalogue, root: Path, say: Say) -> list[resu
         say("reading and checking the data")
         planned, questions = prepare_run(loaded, catalogue, root, say)
         return _stages(planned, catalogue, workspace, questions, say)
+
+
+def refuse(loaded: Loaded) -> None:
+    """Raise `InputError` where the recipe asks by name for what this machine does not have.
+
+    A plan may be written on another machine than the one that will train; so only a run is refused.
+    """
+    found = accelerators.refusals(loaded.recipe, this_machine())
+    if problems := [loaded.place(path).problem(path, *texts) for path, *texts in found]:
+        raise InputError(problems)
 
 
 def prepare_run(loaded: Loaded, catalogue: Catalogue, root: Path, say: Say = print) -> tuple[Plan, Questions]:

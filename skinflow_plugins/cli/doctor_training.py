@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skinflow_plugins.cli.doctor import Finding, folder_of
+from skinflow_plugins.cli.doctor import Finding
+from skinflow_plugins.cli.doctor_recipe import INDENT, folder_of
 from skinflow_plugins.errors import InputError, SkinflowError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from skinflow_plugins.recipe.schema import Recipe, Stage
 
 SHOWN = 3
-INDENT = "\n         "
 OF_REWARDS = (
     "gradients: of the supervised loss on the reference answers, because the rewards of a model that has",
     "learnt nothing may all be equal, and then nothing has a gradient",

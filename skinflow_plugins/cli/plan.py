@@ -57,4 +57,5 @@ def write(loaded: Loaded, known: Catalogue, root: Path) -> list[str]:
     commands = [
         f"swift {stage.command} {shlex.quote(str(root / stage.slug) + '.yaml')}" for stage in planned.stages
     ]
-    return [f"wrote {root}; run its stages in this order:", "", *commands, ""]
+    notes = [f"note: {note}" for note in planned.notes]
+    return [f"wrote {root}; run its stages in this order:", "", *commands, "", *notes]

@@ -13,14 +13,16 @@ from typing import Any
 
 from skinflow_plugins.catalogue import Catalogue
 from skinflow_plugins.models.families import BaseFamily
-from skinflow_plugins.recipe import swift_arguments, tuning
+from skinflow_plugins.recipe import accelerators, swift_arguments, tuning
 from skinflow_plugins.recipe.batches import batches
 from skinflow_plugins.recipe.defaults import common_arguments, grpo_arguments
 from skinflow_plugins.recipe.evaluation import EvaluationPlan, plan_evaluation
 from skinflow_plugins.recipe.explained import Explained
 from skinflow_plugins.recipe.families import TINY, family_for
 from skinflow_plugins.recipe.load import filled_options
+from skinflow_plugins.recipe.machine import Machine, this_machine
 from skinflow_plugins.recipe.metric_options import taxonomy_source as taxonomy_source
+from skinflow_plugins.recipe.notes import notes
 from skinflow_plugins.recipe.schema import Recipe, RewardUse, Stage
 from skinflow_plugins.rewards.composition import Component, RewardGate
 from skinflow_plugins.rewards.schedule import Schedule, weight_at
@@ -122,19 +124,26 @@ def tiny_path(recipe: Recipe, root: PurePath) -> str:
     return str(root / ("base" if recipe.model.vision.encoder == "base" else "plain"))
 
 
-def plan(recipe: Recipe, catalogue: Catalogue, *, root: PurePath, plugin: str) -> Plan:
-    """What `recipe` means, for a run folder `root` and the path of the external-plugin file `plugin`."""
+def plan(
+    recipe: Recipe, catalogue: Catalogue, *, root: PurePath, plugin: str, machine: Machine | None = None
+) -> Plan:
+    """What `recipe` means, for a run folder `root` and the path of the external-plugin file `plugin`.
+
+    `machine` is the one that will train, by default this one.
+    """
     family = family_for(recipe.model, catalogue)
+    machine = this_machine() if machine is None else machine
     planned: list[StagePlan] = []
     for number, stage in enumerate(recipe.stages, start=1):
-        planned.append(_stage(recipe, catalogue, family, root, plugin, number, stage, planned))
-    return Plan(recipe, family, root, plugin, tuple(planned), _notes(recipe))
+        planned.append(_stage(recipe, catalogue, family, machine, root, plugin, number, stage, planned))
+    return Plan(recipe, family, root, plugin, tuple(planned), notes(recipe, family, machine))
 
 
 def _stage(
     recipe: Recipe,
     catalogue: Catalogue,
     family: BaseFamily,
+    machine: Machine,
     root: PurePath,
     plugin: str,
     number: int,
@@ -158,6 +167,7 @@ def _stage(
         why = "at the first step; stages[].rewards[].schedule changes them" if moving else ""
         first = [weight_at(reward.weight, reward.schedule, 1) for reward in rewards]
         arguments["reward_weights"] = Explained(first, why)
+    arguments |= accelerators.arguments(recipe, stage, family, machine)
     rows = RowsPlan(*_counts(recipe, stage, given), share=stage.replay.share if stage.replay else 0.0)
     if rows.count is not None or stage.balance or stage.replay:
         why = "the data file is already in training order"
@@ -248,24 +258,3 @@ def _counts(recipe: Recipe, stage: Stage, given: Mapping[str, Any]) -> tuple[int
     if stage.kind == "sft":
         return (sizes.steps * sizes.per_step if sizes.steps else None), sizes.per_step
     return sizes.prompts, sizes.prompts_per_round
-
-
-def _notes(recipe: Recipe) -> tuple[str, ...]:
-    notes = []
-    if recipe.model.vision.encoder != "base":
-        notes.append(
-            f"model.vision.encoder: {recipe.model.vision.encoder} changes the model; `run` grafts it first"
-        )
-    if recipe.model.options and not recipe.model.base.startswith(TINY):
-        notes.append("model.options belong to tiny models and are not used with this base")
-    if recipe.rollouts.engine == "vllm" and recipe.rollouts.mode == "server":
-        notes.append("start `skinflow rollout` with the same recipe and folder on the GPUs that sample")
-    chosen = [s.name for s in recipe.stages if s.evaluate is not None and s.evaluate.use_best]
-    if chosen and recipe.eval.split == "validation":
-        notes.append(
-            f"eval.split: validation is where the checkpoint of {', '.join(chosen)} is chosen, so the table "
-            "will look better than the model"
-        )
-    if recipe.launch.processes > 1:
-        notes.append(f"each stage runs under torchrun with NPROC_PER_NODE={recipe.launch.processes}")
-    return tuple(notes)

@@ -20,6 +20,7 @@ KNOWS_DYNAMIC = tuple(ENGINE_SEAMS)
 """The base families whose dynamic models vLLM can run."""
 _OF_THE_CLIENT = ("vllm_server_",)
 _OF_COLOCATE = ("sleep_level", "offload_model", "offload_optimizer", "move_model_batches")
+NO_LOGITS = "has no logits to compare with vLLM's log-probabilities"
 
 FILTERS = {"top_k": -1, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
 """What narrows the distribution that is sampled from, and the value that switches it off."""
@@ -196,7 +197,7 @@ def _out_of_place(recipe: Recipe) -> Iterator[Mistake]:
                 yield (*path, name), message, "leave it out"
             elif name in ("use_liger_kernel", "async_generate") and value is True:
                 why = {
-                    "use_liger_kernel": "Liger's loss has no logits to compare with vLLM's log-probabilities",
+                    "use_liger_kernel": f"Liger's loss {NO_LOGITS}",
                     "async_generate": "samples of earlier weights cannot be compared with the trainer",
                 }[name]
                 yield (*path, name), f"found true: {why}", "leave it out"

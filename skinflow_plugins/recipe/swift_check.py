@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from skinflow_plugins.errors import InputError
-from skinflow_plugins.recipe import hand_over, lines, rollouts, swift_arguments, tuning_check
+from skinflow_plugins.recipe import accelerators, hand_over, lines, rollouts, swift_arguments, tuning_check
 from skinflow_plugins.recipe.batches import batches
 from skinflow_plugins.recipe.complaints import Complaints
 from skinflow_plugins.recipe.families import family_for
@@ -40,7 +40,8 @@ def _of_the_model(found: Complaints) -> list[tuning_check.Mistake]:
         family = family_for(found.recipe.model, found.catalogue)
     except (InputError, ValueError, OSError):  # `base_model` reports it
         family = None
-    return [*tuning_check.mistakes(found.recipe, family), *rollouts.mistakes(found.recipe, family)]
+    rooms = (tuning_check, rollouts, accelerators)
+    return [mistake for room in rooms for mistake in room.mistakes(found.recipe, family)]
 
 
 def check_argument(found: Complaints, path: lines.Path, name: str, value: Any, kinds: list[Kind]) -> None:

@@ -15,7 +15,7 @@ from skinflow_plugins import torchvision_cpu
 from skinflow_plugins.bridge import probe
 from skinflow_plugins.cli import doctor
 from skinflow_plugins.models import build_tiny
-from skinflow_plugins.vision import Router
+from skinflow_plugins.vision import Gains, Router
 
 TINY = Path(__file__).parents[1] / "bridge" / "tiny.yaml"
 
@@ -198,7 +198,7 @@ def test_a_stage_that_trains_all(trained: Any) -> None:
     code, text = trained("model.vision.encoder=dve")
     assert code == 0
     assert "ok       stage warmup (sft): 315,516 of 315,516 parameters train (100.00 %)\n" in text
-    table = text.partition("stage warmup (sft)")[2].splitlines()[1:6]
+    table = text.partition("stage warmup (sft): 315")[2].splitlines()[1:6]
     assert table[0].split("  ")[-1].strip() == "gradient norm"
     names = ["vision tower", "its routers", "projector", "language model"]
     for line, name in zip(table[1:], names, strict=True):
@@ -220,12 +220,15 @@ def test_a_tower_that_is_frozen_by_the_way_is_a_warning(trained: Any) -> None:
 
 @pytest.mark.slow
 def test_routers_without_gradient_are_a_warning(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Router._logits
+    real = Router.forward
 
-    def cut(self: Router, target: str, gate: str, hidden: Tensor) -> Tensor:
-        return real(self, target, gate, hidden).detach()
+    def cut(self: Router, descriptor: Tensor) -> dict[str, Gains]:
+        return {
+            target: Gains(*(None if gain is None else gain.detach() for gain in gains))
+            for target, gains in real(self, descriptor).items()
+        }
 
-    monkeypatch.setattr(Router, "_logits", cut)
+    monkeypatch.setattr(Router, "forward", cut)
     code, text = trained("model.vision.encoder=dve")
     assert code == 0
     assert "warning  stage warmup (sft): no gradient reaches any of 3 routers\n" in text

@@ -36,6 +36,10 @@ def test_a_written_plan_is_a_run_folder(skinflow: Callable[..., Any], tmp_path: 
     assert len((folder / "data" / "eval-caption-test.jsonl").read_text().splitlines()) == 6
     assert not (folder / "stages").exists()
 
+    note = next(line for line in done.out.splitlines() if line.startswith("note: "))
+    assert note == "note: model.vision.encoder: dve changes the model; `run` grafts it first"
+    assert f"{note}\n" in (folder / "plan.txt").read_text()
+
     other = skinflow("plan", "quickstart", "-o", folder, *SMALL, "seed=1")
     assert other.code == 2
     assert other.err == (

@@ -309,7 +309,7 @@ def test_an_override_can_drop_a_stage():
         ),
         ("name.x=1", "command line: name: cannot set 'x' inside it: it is 'parent'"),
         ("seed=[1", "command line: 'seed=[1': not YAML: "),
-        ("sed=1", "command line: sed: unknown key 'sed'; did you mean 'seed'?"),
+        ("sed=1", "command line: sed: unknown key 'sed'; did you mean 'seed' or 'speed'?"),
         ("seed='7'", "command line: seed: found '7', expected a whole number"),
         (
             "stages.caption.swfit.beta=1",

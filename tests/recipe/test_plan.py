@@ -16,6 +16,7 @@ from skinflow_plugins.catalogue import catalogue
 from skinflow_plugins.recipe import swift_arguments
 from skinflow_plugins.recipe.batches import batches
 from skinflow_plugins.recipe.load import load
+from skinflow_plugins.recipe.machine import FLASH_ATTN, LIGER, Machine, Package
 from skinflow_plugins.recipe.plan import Plan, StagePlan, plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,12 +28,19 @@ NEEDED |= {
     f"ablation{part}": ["model.base=Qwen/Qwen2.5-VL-3B-Instruct"]
     for part in ("", "_no_dve", "_no_stage1", "_routers", "_unfrozen")
 }
+NOTHING = Machine()
+H100 = Machine("NVIDIA H100 80GB HBM3", (9, 0), 8, {FLASH_ATTN: Package("2.8.3"), LIGER: Package("0.8.5")})
+ON_H100: Mapping[str, tuple[str, ...]] = {
+    "skinflow_qwen2_5_vl_7b": (),
+    "skinflow_qwen2_5_vl_7b_without_vllm": ("rollouts={engine: transformers, mode: null, options: null}",),
+}
+"""Plans for a machine that has everything: a shipped recipe, or one with the changes named behind it."""
 
 
-def planned(name: str, *overrides: str) -> Plan:
+def planned(name: str, *overrides: str, machine: Machine = NOTHING) -> Plan:
     given = NEEDED.get(name, ["data.train=/DATA/train.jsonl"])
     recipe = load(name, [*given, *overrides]).recipe
-    return plan(recipe, catalogue(), root=PurePosixPath("/RUN"), plugin="/PLUGIN/plugin.py")
+    return plan(recipe, catalogue(), root=PurePosixPath("/RUN"), plugin="/PLUGIN/plugin.py", machine=machine)
 
 
 def values(stage: StagePlan) -> dict[str, Any]:
@@ -41,18 +49,30 @@ def values(stage: StagePlan) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_plan_is_the_golden_one(name: str, request: pytest.FixtureRequest) -> None:
-    text, golden = whole_plan(planned(name)), GOLDEN / f"{name}.txt"
+    _compare(planned(name), GOLDEN / f"{name}.txt", request)
+
+
+@pytest.mark.parametrize("name", ON_H100)
+def test_the_plan_for_a_gpu_is_the_golden_one(name: str, request: pytest.FixtureRequest) -> None:
+    plan = planned(name.removesuffix("_without_vllm"), "launch.processes=8", *ON_H100[name], machine=H100)
+    _compare(plan, GOLDEN / "h100" / f"{name}.txt", request)
+
+
+def _compare(planned: Plan, golden: Path, request: pytest.FixtureRequest) -> None:
+    text = whole_plan(planned)
     if request.config.getoption("--regenerate-golden"):
-        GOLDEN.mkdir(exist_ok=True)
+        golden.parent.mkdir(parents=True, exist_ok=True)
         golden.write_text(text, encoding="utf-8")
-    assert golden.is_file(), f"no golden plan of {name}: run `make golden` and read it"
+    assert golden.is_file(), f"no golden plan {golden.stem}: run `make golden` and read it"
     assert text == golden.read_text(encoding="utf-8"), (
         "the plan has changed: run `make golden`, read the diff"
     )
 
 
 def test_there_is_no_golden_plan_without_a_recipe() -> None:
-    assert sorted(path.stem for path in GOLDEN.iterdir()) == SHIPPED
+    assert sorted(path.stem for path in GOLDEN.glob("*.txt")) == SHIPPED
+    assert {path.stem for path in (GOLDEN / "h100").iterdir()} == set(ON_H100)
+    assert {path.stem for path in GOLDEN.iterdir() if path.is_dir()} == {"h100"}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
