@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers.activations import ACT2FN
 from transformers.models.clip.modeling_clip import CLIPMLP
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLMLP
 from transformers.models.siglip.modeling_siglip import SiglipMLP
 
-from skinflow_kernels import band_thresholds, triton_support
+from skinflow_kernels import ACTIVATIONS, band_thresholds, triton_support
 from skinflow_kernels.backends import VARIABLE
 from skinflow_plugins.models.dynamic import DynamicSettings
-from skinflow_plugins.models.dynamic.mlp import DynamicMLP
+from skinflow_plugins.models.dynamic.mlp import _KERNELS, DynamicMLP
 from skinflow_plugins.models.seam import PACKED_GATED, VisionSeam, rows
 
 WIDE, DEEP, BANDS = 16, 24, 2
@@ -100,14 +101,31 @@ def test_the_kernels_compute_what_pytorch_does(
         torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-4, msg=name)
 
 
-def test_padding_does_not_count_in_the_kernels_either(triton: pytest.MonkeyPatch) -> None:
-    made = mlp("gelu by tanh")
+@pytest.mark.parametrize(
+    ("kind", "router"),
+    [
+        ("gelu by tanh", "projection"),
+        ("gelu by tanh", "block"),
+        ("an activation without a kernel", "projection"),
+    ],
+)
+def test_padding_does_not_count_in_the_kernels_either(
+    kind: str, router: str, triton: pytest.MonkeyPatch
+) -> None:
+    made = mlp(kind, router=router)
     x, keep = torch.randn(2, 5, WIDE), torch.tensor([[True] * 5, [True, True, False, False, False]])
     expected = output_and_gradients(made, x, keep=keep)
     triton.setenv(VARIABLE, "triton")
     x[1, 2:] = 1e4
     found = made(x, keep=keep)
     torch.testing.assert_close(found[keep], expected["output"][keep], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "gelu_pytorch_tanh", "quick_gelu"])
+def test_a_kernel_stands_for_the_same_activation(name: str) -> None:
+    x = torch.linspace(-8, 8, 1001, dtype=torch.float64)
+    kernel = ACTIVATIONS[_KERNELS[type(ACT2FN[name]).__name__]]
+    assert torch.equal(kernel(x), ACT2FN[name](x))
 
 
 @pytest.mark.parametrize(
