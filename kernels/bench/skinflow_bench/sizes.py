@@ -1,8 +1,8 @@
 """The two models whose towers are timed, in their real sizes and tiny, as transformers' configs; no weights.
 
 Sources: for Qwen/Qwen2.5-VL-7B-Instruct a published listing of its modules and the defaults of transformers'
-config classes, for Qwen/Qwen3-VL-4B-Instruct public copies of its `config.json`; the hub itself was not reachable.
-The MLPs of the latter's tower are 1024 -> 4096; those of Qwen3-VL-8B are 1152 -> 4304.
+config classes, for Qwen/Qwen3-VL-4B-Instruct public copies of its `config.json`; the hub itself was not
+reachable. The MLPs of the latter's tower are 1024 -> 4096; those of Qwen3-VL-8B are 1152 -> 4304.
 """
 
 from __future__ import annotations
