@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -276,6 +277,30 @@ class Lab:
             argv = [*arguments_of(planned), *more]
             launch(plan.recipe.launch, planned.command, argv, planned.environment, what=stage)
         return Trained(plan, planned, forwards, models[-1].eval())
+
+    def in_two_processes(self, worker: str, work: object, folder: Path) -> None:
+        """Two processes of torchrun (gloo, CPU) run a program; its argument is a file with `work` as JSON."""
+        (folder / "worker.py").write_text(worker)
+        (folder / "work.json").write_text(json.dumps(work))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
+                *("--master_port", str(port), str(folder / "worker.py"), str(folder / "work.json")),
+            ],
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "HF_HUB_OFFLINE": "1",
+                "PYTHONPATH": os.pathsep.join([str(self.site), os.environ.get("PYTHONPATH", "")]),
+            },
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
 
 @pytest.fixture(scope="session")

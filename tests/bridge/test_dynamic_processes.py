@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,27 +74,7 @@ def test_two_processes_are_one(
         work.append((stage.command, arguments_of(stage), dict(stage.environment)))
     assert multinomial is __import__("torch").multinomial
 
-    (tmp_path / "worker.py").write_text(WORKER)
-    (tmp_path / "work.json").write_text(json.dumps(work))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
-            *("--master_port", str(port), str(tmp_path / "worker.py"), str(tmp_path / "work.json")),
-        ],
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONPATH": os.pathsep.join([str(lab.site), os.environ.get("PYTHONPATH", "")]),
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    lab.in_two_processes(WORKER, work, tmp_path)
 
     for run, (tuning, name) in zip(runs, STAGES, strict=True):
         folder = Path(pairs[tuning][1].folder(run.stage))

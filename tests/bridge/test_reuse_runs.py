@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -302,27 +298,7 @@ def test_two_processes(lab: Any, tmp_path: Path) -> None:
     ]
     stages = [next(each for each in plan.stages if each.stage.name == "first") for plan in plans]
     work = [(stage.command, arguments_of(stage), dict(stage.environment)) for stage in stages]
-    (tmp_path / "worker.py").write_text(WORKER)
-    (tmp_path / "work.json").write_text(json.dumps(work))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
-            *("--master_port", str(port), str(tmp_path / "worker.py"), str(tmp_path / "work.json")),
-        ],
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONPATH": os.pathsep.join([str(lab.site), os.environ.get("PYTHONPATH", "")]),
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    lab.in_two_processes(WORKER, work, tmp_path)
     on = [3 * IMAGES, 3 * GROUPS, STEPS]
     for rank in range(2):
         lines = (tmp_path / f"work.json.{rank}").read_text().splitlines()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skinflow_kernels import band_thresholds, split_bands, triton_support
 from skinflow_kernels.backends import VARIABLE
-from skinflow_kernels.virtual_width import slabs
+from skinflow_kernels.virtual_width import slabs, tilings
 
 # Without it cuBLAS refuses to be deterministic; it is read once, with the first product.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -143,6 +143,13 @@ def device(request: pytest.FixtureRequest) -> str:
     if not triton_support.interpreted():
         pytest.skip("Triton is compiled in this session (it is interpreted where there is no GPU)")
     return "cpu"
+
+
+@pytest.fixture
+def sizes() -> Iterator[Callable[..., None]]:
+    """Sets sizes of tiles, for one test."""
+    yield tilings.override
+    tilings.override()
 
 
 @pytest.fixture

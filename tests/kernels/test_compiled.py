@@ -23,7 +23,7 @@ from skinflow_kernels.virtual_width import triton_kernels as of_layer
 SHARED = {
     90: 227 * 1024,
     80: 163 * 1024,
-}  # bytes of shared memory that a block may have (CUDA C guide, table 30)
+}  # bytes of shared memory that a block may have (CUDA C++ guide, compute capabilities)
 
 
 LAYER = {"mix", "image_matmul", "outer", "spread"}

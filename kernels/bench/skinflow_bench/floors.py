@@ -1,8 +1,9 @@
 """The least time that a row could take: its bytes through memory, or its operations through the tensor cores.
 
-Peaks are those of NVIDIA's data sheets, dense (what the sheets give "with sparsity" is halved); nothing
-reaches them, so a share of 70 or 80 % is good. Axis letters: T tokens, S images, I input features, O output
-features, K bands.
+Peaks are meant to be those of NVIDIA's data sheets, dense (what the sheets give "with sparsity" is halved).
+They were written from memory and partly confirmed elsewhere, not read off the sheets: look at the sheet named
+before a share is published. Nothing reaches them, so a share of 70 or 80 % is good. Axis letters: T tokens, S
+images, I input features, O output features, K bands.
 """
 
 from __future__ import annotations

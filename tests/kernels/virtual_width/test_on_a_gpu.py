@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from skinflow_kernels import activated_means, router_gains, virtual_width_linear
 from skinflow_kernels import virtual_width_linear_reference as reference
-from skinflow_kernels.virtual_width import tilings
 
 Make = Callable[..., dict[str, Any]]
 Close = Callable[..., None]
@@ -25,12 +24,6 @@ def _cuda() -> None:
 
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture
-def sizes() -> Iterator[Callable[..., None]]:
-    yield tilings.override
-    tilings.override()
 
 
 def moved(layer: dict[str, Any], device: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from skinflow_kernels import triton_support, virtual_width_linear, virtual_width_linear_reference
-from skinflow_kernels.virtual_width import tilings, triton_path
+from skinflow_kernels.virtual_width import triton_path
 from skinflow_kernels.virtual_width.call import Call
 from skinflow_kernels.virtual_width.launching import parts
 
@@ -27,12 +27,6 @@ PACKS = {
     "with empty images": [0, 17, 0, 0, 4, 0],
     "few tokens each": [1, 2, 1, 3],
 }
-
-
-@pytest.fixture
-def sizes() -> Iterator[Callable[..., None]]:
-    yield tilings.override
-    tilings.override()
 
 
 def moved(layer: dict[str, Any], device: str) -> dict[str, Any]:
